@@ -1,0 +1,1 @@
+"""Recipes: YAML in, a run folder out, stage by stage, resumable."""

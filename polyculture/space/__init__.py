@@ -1,0 +1,1 @@
+"""How two things are told apart: embedders, kernels, nearest neighbours."""
