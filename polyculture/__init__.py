@@ -8,7 +8,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """``polyculture.Pool`` and ``polyculture.read_pool``, imported on first use so that the command line starts fast."""
+    """``polyculture.Pool`` and ``polyculture.read_pool``, imported on first use: the command line starts fast."""
     if name == "Pool":
         from polyculture.pool import Pool
 

@@ -78,7 +78,7 @@ def plain(value: Any) -> Any:
 
 
 def content_hash(path: Path) -> str:
-    """A 128-bit hash of a file's bytes, or of a folder's names and bytes, as hex. Streams; 1 GB takes under a second."""
+    """A 128-bit hash of a file's bytes, or of a folder's names and bytes, as hex, streaming."""
     import xxhash
 
     digest = xxhash.xxh3_128()
