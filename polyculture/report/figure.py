@@ -1,0 +1,74 @@
+"""A figure of a page: a plot that a browser draws, and the same numbers as a table for whoever can't see it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from polyculture.reproductions.finding import Curve, Plot
+
+TABLE_ROWS = 200
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A plot with its caption.
+
+    Args:
+        id: the HTML id, unique on the page.
+        plot: title, axis names and curves.
+        caption: what to see in it, in a sentence or two.
+        log_x: whether the horizontal axis is logarithmic.
+        log_y: whether the vertical axis is logarithmic.
+        labels: curve name -> one label a point, shown on hover.
+        horizontal: whether bars lie down, which leaves room for long names.
+    """
+
+    id: str
+    plot: Plot
+    caption: str = ""
+    log_x: bool = False
+    log_y: bool = False
+    labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    horizontal: bool = False
+
+    def payload(self) -> dict[str, Any]:
+        """What the page's script draws, in JSON's own types."""
+        import dataclasses
+
+        return {**dataclasses.asdict(self.plot), "log_x": self.log_x, "log_y": self.log_y} | {
+            "labels": {name: list(texts) for name, texts in self.labels.items()},
+            "horizontal": self.horizontal,
+        }
+
+    @property
+    def has_intervals(self) -> bool:
+        """Whether the table needs columns for an interval."""
+        return any(len(curve.low) for curve in self.plot.curves)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The points in long form, at most ``TABLE_ROWS`` of them, evenly thinned."""
+        rows = [row for curve in self.plot.curves for row in _points(curve, self.labels.get(curve.name, ()))]
+        if len(rows) <= TABLE_ROWS:
+            return rows
+        return [rows[i * len(rows) // TABLE_ROWS] for i in range(TABLE_ROWS)]
+
+    @property
+    def n_points(self) -> int:
+        """How many points the figure has in all."""
+        return sum(len(curve.x) for curve in self.plot.curves)
+
+
+def _points(curve: Curve, labels: Sequence[str]) -> list[dict[str, Any]]:
+    return [
+        {
+            "series": curve.name,
+            "label": labels[i] if i < len(labels) else "",
+            "x": x,
+            "y": y,
+            "low": curve.low[i] if i < len(curve.low) else None,
+            "high": curve.high[i] if i < len(curve.high) else None,
+        }
+        for i, (x, y) in enumerate(zip(curve.x, curve.y, strict=True))
+    ]

@@ -1,0 +1,118 @@
+"use strict";
+// Draws every figure of a page from its data, in the page's own colours, again when those change.
+
+const Page = (() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  // Plotly reads a few tags and entities in its texts; a record's text must be shown as it is.
+  const literal = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+  const colour = (i) => css(`--c${i % 8}`);
+  const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "cross", "x", "star", "triangle-down"];
+  const DASHES = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"];
+
+  function layout(more) {
+    const ink = css("--ink"), grid = css("--line"), quiet = css("--quiet");
+    const axis = { gridcolor: grid, linecolor: grid, zerolinecolor: grid, tickcolor: grid, automargin: true,
+                   title: { font: { size: 13, color: quiet } }, tickfont: { color: quiet, size: 12 } };
+    const { xaxis = {}, yaxis = {}, ...rest } = more;
+    return {
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      font: { color: ink, size: 13, family: getComputedStyle(document.body).fontFamily },
+      margin: { l: 8, r: 8, t: 8, b: 8, autoexpand: true },
+      legend: { orientation: "h", x: 0, xanchor: "left", y: 1.02, yanchor: "bottom", font: { size: 12 } },
+      hoverlabel: { bgcolor: css("--card"), bordercolor: quiet, font: { color: ink, size: 13 }, align: "left" },
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: quiet, activecolor: ink },
+      dragmode: false,
+      ...rest,
+      xaxis: { ...axis, ...xaxis }, yaxis: { ...axis, ...yaxis },
+    };
+  }
+
+  const CONFIG = { responsive: true, displaylogo: false, displayModeBar: false, scrollZoom: false, doubleClick: false };
+
+  function traces(figure) {
+    const out = [];
+    figure.curves.forEach((curve, i) => {
+      const c = colour(i), name = literal(curve.name), labels = figure.labels[curve.name] || [];
+      const spread = curve.low && curve.low.length === curve.x.length && curve.high.length === curve.x.length;
+      const text = curve.x.map((x, j) => {
+        const range = spread ? ` [${short(curve.low[j])}, ${short(curve.high[j])}]` : "";
+        return [name, labels[j] && literal(labels[j]), `${literal(figure.x)}: ${literal(short(x))}`,
+                `${literal(figure.y)}: ${short(curve.y[j])}${range}`].filter(Boolean).join("<br>");
+      });
+      const shared = { name, legendgroup: String(i), hovertext: text, hoverinfo: "text" };
+      const positions = curve.x.map((x) => (typeof x === "string" ? literal(x) : x));
+      const error = spread && { type: "data", symmetric: false, color: css("--ink"), thickness: 1.2, width: 3,
+        array: curve.high.map((h, j) => h - curve.y[j]), arrayminus: curve.low.map((l, j) => curve.y[j] - l) };
+      if (curve.kind === "bars") {
+        const bar = figure.horizontal ? { x: curve.y, y: positions, orientation: "h" } : { x: positions, y: curve.y };
+        const whiskers = error ? (figure.horizontal ? { error_x: error } : { error_y: error }) : {};
+        out.push({ type: "bar", ...bar, ...whiskers, ...shared,
+                   marker: { color: c, pattern: { shape: ["", "/", ".", "x"][i % 4], fgopacity: 0.55, size: 6 } } });
+      } else if (curve.kind === "points") {
+        out.push({ type: "scatter", mode: "markers", x: positions, y: curve.y, ...shared, ...(error ? { error_y: { ...error, color: c } } : {}),
+                   marker: { color: c, size: 8, symbol: SYMBOLS[i % 8], line: { color: css("--paper"), width: 1 } } });
+      } else {
+        if (spread && curve.x.length > 1) {
+          out.push({ type: "scatter", mode: "lines", x: positions.concat([...positions].reverse()), y: curve.high.concat([...curve.low].reverse()),
+                     fill: "toself", fillcolor: c, opacity: 0.18, line: { width: 0 }, hoverinfo: "skip", showlegend: false, legendgroup: String(i) });
+        }
+        const many = curve.x.length > 30;
+        out.push({ type: "scatter", mode: many ? "lines" : "lines+markers", x: positions, y: curve.y, ...shared,
+                   ...(spread && curve.x.length === 1 ? { error_y: { ...error, color: c } } : {}),
+                   line: { color: c, width: 2.2, dash: DASHES[i % 6] }, marker: { color: c, size: 7, symbol: SYMBOLS[i % 8] } });
+      }
+    });
+    return out;
+  }
+
+  function short(value) {
+    if (typeof value !== "number") return value === null || value === undefined ? "–" : value;
+    return Number.isInteger(value) ? value.toLocaleString("en") : Number(value.toPrecision(4)).toLocaleString("en", { maximumSignificantDigits: 4 });
+  }
+
+  function draw(box) {
+    const figure = data.figures[box.dataset.figure];
+    if (!figure) return;
+    const values = { title: { text: literal(figure.y), standoff: 8 }, type: figure.log_y ? "log" : undefined };
+    const places = { title: { text: literal(figure.x), standoff: 8 }, type: figure.log_x ? "log" : undefined };
+    const bars = figure.curves.some((c) => c.kind === "bars");
+    if (bars) values.rangemode = "tozero";
+    if (figure.horizontal) {
+      const names = Math.max(1, ...figure.curves.map((c) => c.x.length));
+      box.style.height = `${Math.max(240, 90 + 40 * names)}px`;
+      places.autorange = "reversed";
+      delete places.title;
+    }
+    const axes = figure.horizontal ? { xaxis: values, yaxis: places } : { xaxis: places, yaxis: values };
+    Plotly.react(box, traces(figure), layout({ ...axes, barmode: "group", bargap: 0.25, showlegend: figure.curves.length > 1 || undefined }), CONFIG);
+    box.dataset.drawn = "yes";
+  }
+
+  // A page may hold a hundred figures: each is drawn when it comes near the screen.
+  const drawn = new Set();
+  const watcher = new IntersectionObserver((entries) => {
+    for (const entry of entries) {
+      if (!entry.isIntersecting) continue;
+      watcher.unobserve(entry.target);
+      drawn.add(entry.target);
+      draw(entry.target);
+    }
+  }, { rootMargin: "400px" });
+  document.querySelectorAll("[data-figure]").forEach((box) => watcher.observe(box));
+
+  const listeners = [];
+  function redraw() {
+    drawn.forEach(draw);
+    listeners.forEach((listener) => listener());
+  }
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+  addEventListener("beforeprint", () => {
+    document.documentElement.dataset.theme = "light"; // ink on paper
+    document.querySelectorAll("[data-figure]").forEach((box) => drawn.add(box));
+    redraw();
+  });
+  addEventListener("afterprint", () => { delete document.documentElement.dataset.theme; redraw(); });
+
+  return { data, css, literal, colour, layout, short, SYMBOLS, onTheme: (listener) => listeners.push(listener) };
+})();
