@@ -1,6 +1,6 @@
 """Tiny real models, made in seconds: transformers' own architectures with random weights and a trained tokenizer.
 
-``tiny_llama(folder)`` saves a model and its tokenizer to a folder that ``from_pretrained`` reads, and returns the folder.
+``tiny_llama(folder)`` saves a model and its tokenizer where ``from_pretrained`` finds them.
 """
 
 from __future__ import annotations

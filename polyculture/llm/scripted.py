@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from polyculture.errors import BadInput, ModelFailure
-from polyculture.llm.base import DEFAULT_SAMPLING, Completion, Prompt, Sampling, as_text, check_prompts, sample_seed
+from polyculture.llm.asks import NO_WATCH, Ask, GeneratesByAsk, Watch
+from polyculture.llm.base import Completion, Prompt, Sampling, as_text, sample_seed
 
 Reply = Callable[[Prompt, int, random.Random], str]
 Score = Callable[[Prompt, str], Sequence[float]]
 
 
-class ScriptedLLM:
+class ScriptedLLM(GeneratesByAsk):
     """Replies from a function or a list, the same under the same seed.
 
     Tokens are whitespace-separated words; ``max_tokens`` and ``stop`` are honoured.
@@ -91,13 +92,18 @@ class ScriptedLLM:
 
         return cls(reply if match else replies, name=str(held.get("name", f"scripted:{path.name}")))
 
-    def generate(
-        self, prompts: Sequence[Prompt], *, n: int = 1, sampling: Sampling = DEFAULT_SAMPLING, seed: int | None = None
-    ) -> list[list[Completion]]:
-        """``n`` replies to each prompt; a function sees a generator that depends on seed, prompt and sample index."""
+    def answer_asks(
+        self, asks: Sequence[Ask], *, sampling: Sampling, seed: int | None, watch: Watch = NO_WATCH
+    ) -> list[Completion]:
+        """One reply for each ask, in order; a function sees a generator made from seed, prompt and sample index."""
         with self._lock:
             self.n_calls += 1
-        return [[self._one(prompt, i, sampling, seed) for i in range(n)] for prompt in check_prompts(prompts, n)]
+        answers = []
+        for position, ask in enumerate(asks):
+            watch.asking(position)
+            answers.append(self._one(ask.prompt, ask.sample, sampling, seed))
+            watch.arrived(position, answers[-1])
+        return answers
 
     def logprobs(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[np.ndarray]:
         """Log-probability of each word of each completion."""
