@@ -133,7 +133,9 @@ def encode_groups(labels: Sequence[Any] | np.ndarray) -> tuple[np.ndarray, tuple
 
 def _check_finite(values: np.ndarray, name: str, source: str) -> None:
     # A sum is NaN or infinite if any entry is: one pass without an (n, d) mask. Overflow alone is told apart below.
-    if not np.isfinite(np.sum(values, dtype=np.float64)):
+    with np.errstate(over="ignore"):
+        total = np.sum(values, dtype=np.float64)
+    if not np.isfinite(total):
         bad = ~np.isfinite(values)
         if bad.any():
             rows = np.flatnonzero(bad.reshape(len(values), -1).any(axis=1))

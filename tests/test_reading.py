@@ -59,7 +59,9 @@ def test_every_format_gives_the_same_pool(tmp_path: Path, ending: str) -> None:
         pq.write_table(pa.Table.from_pylist(ROWS), path)
     else:
         mark = "," if ending == "csv" else "\t"
-        path.write_text("\n".join(mark.join(str(v) for v in row) for row in [list(ROWS[0]), *(r.values() for r in ROWS)]))
+        path.write_text(
+            "\n".join(mark.join(str(v) for v in row) for row in [list(ROWS[0]), *(r.values() for r in ROWS)])
+        )
     pool = read_pool(path, text="prompt", quality="q", groups="topic")
     assert pool.texts is not None and pool.texts.to_list() == [r["prompt"] for r in ROWS]
     assert pool.q.tolist() == [0.9, 0.5, 0.7]
@@ -113,7 +115,7 @@ def test_a_bad_row_is_named_with_its_place(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", '"high"', "null"])
 def test_quality_must_be_a_finite_number(tmp_path: Path, value: str) -> None:
-    (tmp_path / "d.jsonl").write_text('{"prompt": "a", "q": %s}\n' % value)
+    (tmp_path / "d.jsonl").write_text(f'{{"prompt": "a", "q": {value}}}\n')
     with pytest.raises(BadInput, match=r"d\.jsonl line 1: column 'q' is .*(finite|number)"):
         read_pool(tmp_path / "d.jsonl", text="prompt", quality="q")
 

@@ -114,3 +114,22 @@ class Finding:
         from polyculture.files import plain
 
         return plain({**dataclasses.asdict(self), "holds": self.holds})
+
+    @classmethod
+    def from_dict(cls, held: Mapping[str, Any]) -> Finding:
+        """The finding that ``to_dict`` gave."""
+        fields = dict(held)
+        fields.pop("holds", None)
+        for name in ("values", "control_values"):
+            fields[name] = {key: Interval(**_floats(value)) for key, value in fields[name].items()}
+        if fields.get("plot") is not None:
+            curves = [Curve(**curve) for curve in fields["plot"]["curves"]]
+            fields["plot"] = Plot(**{**fields["plot"], "curves": curves})
+        return cls(**fields)
+
+
+def _floats(held: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN or infinity: null and "inf" come back as the floats they were."""
+    return {
+        key: value if key == "n" else float("nan") if value is None else float(value) for key, value in held.items()
+    }

@@ -1,0 +1,55 @@
+"""The command line's root: which commands there are."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from polyculture import __version__
+from polyculture.cli import catalogue, curate, measure, recipes, reproduce, select
+from polyculture.cli.console import errors_in_one_line
+
+app = typer.Typer(
+    name="polyculture",
+    help="Quality and diversity in generative AI: measure the frontier of any pool of candidates, then push it out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+WITH_HYPER_PARAMETERS = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+app.command(context_settings=WITH_HYPER_PARAMETERS)(errors_in_one_line(curate.curate))
+app.command()(errors_in_one_line(measure.measure))
+app.command(context_settings=WITH_HYPER_PARAMETERS)(errors_in_one_line(select.select))
+app.command()(errors_in_one_line(recipes.run))
+app.command()(errors_in_one_line(recipes.report))
+app.command()(errors_in_one_line(catalogue.methods))
+app.command()(errors_in_one_line(catalogue.papers))
+app.command()(errors_in_one_line(reproduce.reproduce))
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"polyculture {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Quality and diversity in generative AI: measure the frontier of any pool of candidates, then push it out."""
+
+
+def main() -> None:
+    """Run the command line."""
+    # Libraries draw bars of their own and warn of forks that never happen here: what they do is ours to tell.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    app()

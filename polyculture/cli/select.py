@@ -1,0 +1,87 @@
+"""``polyculture select``: choose rows, or compare ways of choosing them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from polyculture.cli import options
+from polyculture.cli.console import number, print_json, print_table, progress_bar
+from polyculture.errors import BadInput
+from polyculture.pool import Pool
+from polyculture.progress import Progress
+
+
+def select(
+    context: typer.Context,
+    data: options.Data,
+    k: Annotated[int, typer.Option("-k", "--keep", help="How many rows to keep.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the chosen records here as JSON lines.")
+    ] = None,
+    method: options.SelectMethod = "determinantal",
+    compare: Annotated[str | None, typer.Option(help="Compare these methods, with commas between.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="With --compare: write a page with all frontiers in one plot.")
+    ] = None,
+    text: options.Text = None,
+    quality: options.Quality = None,
+    groups: options.Groups = None,
+    embedder: options.Embedder = "minilm",
+    seed: options.Seed = 0,
+    json: options.Json = False,
+    on_bad_row: options.OnBadRow = "error",
+    split: options.Split = "train",
+    engine: options.EngineName = "local",
+    cache: options.Cache = None,
+    no_cache: options.NoCache = False,
+) -> None:
+    """Choose k rows of a pool with one method, or compare several.
+
+    Options that belong to the method are given by their names: --method kmq --n-clusters 40.
+    """
+    from polyculture.cli.pools import load_pool
+    from polyculture.files import atomic
+    from polyculture.methods import build
+
+    names = [name.strip() for name in compare.split(",") if name.strip()] if compare else [method]
+    if html is not None and not compare:
+        raise BadInput("--html goes with --compare a,b,c; for one method, polyculture curate writes a report")
+    if compare and context.args:
+        raise BadInput(f"--compare runs every method as it is; {context.args[0]} belongs to one method")
+    hyper: dict[str, Any] = {}
+    if context.args:
+        hyper = options.hyper_parameters(context.args, "select", method, options.command_options(context))
+    selectors = {name: build("select", name, **hyper) for name in names}
+    with progress_bar(quiet=json) as progress:
+        pool = load_pool(
+            data,
+            text=text,
+            quality=quality,
+            groups=groups,
+            embedder=embedder,
+            on_bad_row=on_bad_row,
+            split=split,
+            engine=options.engine(engine),
+            cache=options.cache_folder(cache, no_cache),
+            progress=progress,
+        )
+        if compare:
+            _compare(pool, selectors, k, seed, html, json, progress)
+            return
+        progress(f"selecting with {method}", 0, 1)
+        chosen = selectors[method].select(pool, k, rng=seed)
+        progress(f"selecting with {method}", 1, 1)
+    if output is not None:
+        with atomic(output) as file:
+            file.writelines(line + "\n" for line in pool.records.take(chosen).lines())
+    if json:
+        print_json({"method": method, "parameters": hyper, "k": k, "seed": seed, "rows": chosen, "output": output})
+    elif output is None:
+        for line in pool.records.take(chosen).lines():
+            print(line)
+    else:
+        print(f"{len(chosen):,} of {len(pool):,} rows chosen by {method}, written to {output}")

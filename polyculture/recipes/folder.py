@@ -1,0 +1,94 @@
+"""A run folder: one sub-folder a stage, whole or absent, each with a manifest that says what made it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from polyculture.errors import BadInput
+from polyculture.files import plain, write_json
+
+VERSIONS_OF = ("polyculture", "numpy", "scikit-learn", "faiss-cpu", "torch", "sentence-transformers", "transformers")
+
+
+def fingerprint(*parts: Any) -> str:
+    """A hash of JSON-able values: equal values give equal fingerprints on every machine."""
+    text = json.dumps(plain(list(parts)), sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def versions() -> dict[str, str]:
+    """The versions that a result depends on."""
+    found = {"python": platform.python_version()}
+    for name in VERSIONS_OF:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run."""
+
+    path: Path
+
+    def stage(self, name: str) -> Path:
+        """Where a stage's artefacts are."""
+        return self.path / name
+
+    def manifest(self, name: str) -> dict[str, Any] | None:
+        """A finished stage's manifest, or None when the stage has not finished."""
+        file = self.stage(name) / "manifest.json"
+        if not file.exists():
+            return None
+        try:
+            held: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise BadInput(f"{file}: is damaged ({error}); remove {self.stage(name)} to run the stage again") from error
+        return held
+
+    def finished(self, name: str, inputs: str) -> bool:
+        """Whether a stage has finished on these very inputs."""
+        manifest = self.manifest(name)
+        return manifest is not None and manifest["inputs"] == inputs
+
+    @contextmanager
+    def writing(self, name: str, inputs: str, **about: Any) -> Iterator[Path]:
+        """A fresh folder for a stage's artefacts, put in place whole, with its manifest, when the block ends.
+
+        A block that raises, or a process that is killed, leaves the earlier artefacts as they were.
+        """
+        target = self.stage(name)
+        fresh = self.path / f".{name}.tmp"
+        started = time.time()
+        try:
+            shutil.rmtree(fresh, ignore_errors=True)
+            fresh.mkdir(parents=True)
+            yield fresh
+            about |= {"inputs": inputs, "versions": versions(), "seconds": round(time.time() - started, 3)}
+            write_json(fresh / "manifest.json", {"stage": name, **about})
+            if target.exists():
+                stale = self.path / f".{name}.old"
+                shutil.rmtree(stale, ignore_errors=True)
+                target.rename(stale)
+                fresh.rename(target)
+                shutil.rmtree(stale, ignore_errors=True)
+            else:
+                fresh.rename(target)
+        except OSError as error:
+            raise BadInput(
+                f"can't write {target}: {error.strerror or error}; free space, or choose another folder"
+            ) from error
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)

@@ -1,0 +1,124 @@
+"""Where a run is: the pool, made once and kept, and the rows that are still in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from polyculture.engine.base import Engine
+from polyculture.files import content_hash
+from polyculture.pool import Pool
+from polyculture.progress import Progress, silent
+from polyculture.reading import read_pool
+from polyculture.recipes.folder import RunFolder, fingerprint
+from polyculture.recipes.recipe import Recipe
+
+POOL = "00-pool"
+
+
+@dataclass
+class State:
+    """What the stages of one run share.
+
+    Args:
+        recipe: the recipe.
+        folder: the run folder.
+        engine: where embedding and scoring run.
+        cache: the folder of cached embeddings, or None for no cache.
+        progress: told what is being done.
+        rows: the rows of the pool that are left, in order of choice; all of them until a select stage has run.
+    """
+
+    recipe: Recipe
+    folder: RunFolder
+    engine: Engine | None = None
+    cache: Path | None = None
+    progress: Progress = silent
+    _pool: Pool | None = None
+    _rows: np.ndarray | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return self.recipe.seed
+
+    @property
+    def pool(self) -> Pool:
+        """The whole pool, with quality and embeddings; read when first asked for."""
+        if self._pool is None:
+            self._pool = self._load()
+        return self._pool
+
+    @property
+    def rows(self) -> np.ndarray:
+        """The rows that are left, (k,) int64 indices into the pool, in order of choice."""
+        return np.arange(len(self.pool)) if self._rows is None else self._rows
+
+    def after(self, stage: str) -> None:
+        """Take up what a finished stage left."""
+        chosen = self.folder.stage(stage) / "chosen.json"
+        if chosen.exists():
+            self._rows = np.asarray(json.loads(chosen.read_text(encoding="utf-8"))["rows"], dtype=np.int64)
+
+    def pool_inputs(self) -> str:
+        """The fingerprint of everything the pool is made of: the source's bytes, the columns, scorer and embedder."""
+        source = Path(self.recipe.data.source)
+        content = content_hash(source) if source.exists() else "hub"
+        return fingerprint(content, self.recipe.data.model_dump(exclude={"source"}), source.name, self.recipe.embedder)
+
+    def make_pool(self, folder: Path) -> None:
+        """Read, score and embed the pool; leave what took time in ``folder``."""
+        from safetensors.numpy import save_file
+
+        pool = self._read(rejects=folder / "rejects.jsonl")
+        data = self.recipe.data
+        if data.quality is not None and pool.quality is None:
+            from polyculture.quality.base import score_pool
+
+            pool = score_pool(pool, data.quality, engine=self.engine, progress=self.progress)
+        if self.recipe.embedder is not None and pool.embeddings is None:
+            from polyculture.space.embed import embed_pool
+
+            pool = embed_pool(pool, self.recipe.embedder, cache=self.cache, engine=self.engine, progress=self.progress)
+        arrays = {name: getattr(pool, name) for name in ("embeddings", "quality") if getattr(pool, name) is not None}
+        if arrays:
+            save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, folder / "arrays.safetensors")
+        (folder / "embedder.json").write_text(json.dumps(pool.embedder))
+        self._pool = pool
+
+    def _read(self, rejects: Path) -> Pool:
+        from polyculture.methods import table
+
+        data = self.recipe.data
+        vectors = None
+        if self.recipe.embedder is not None and self.recipe.embedder.startswith("column:"):
+            vectors = self.recipe.embedder.removeprefix("column:")
+        scorer = data.quality is not None and (data.quality in table("quality") or ":" in data.quality)
+        return read_pool(
+            data.source,
+            text=data.text or None,
+            quality=None if scorer else data.quality,
+            groups=data.groups,
+            vectors=vectors,
+            on_bad_row=data.on_bad_row,
+            rejects=rejects,
+            split=data.split,
+            progress=self.progress,
+        )
+
+    def _load(self) -> Pool:
+        from safetensors.numpy import load_file
+
+        folder = self.folder.stage(POOL)
+        # Reading again sets the same bad rows aside again: into a file that the finished stage already holds.
+        pool = self._read(rejects=folder / "rejects.jsonl")
+        arrays = folder / "arrays.safetensors"
+        held = load_file(arrays) if arrays.exists() else {}
+        return dataclasses.replace(pool, **held, embedder=json.loads((folder / "embedder.json").read_text()))
