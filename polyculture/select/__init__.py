@@ -2,5 +2,19 @@
 
 from polyculture.methods import MethodTable
 
-METHODS = MethodTable("select")
+METHODS = MethodTable(
+    "select",
+    ("random", "polyculture.select.simple:Random"),
+    ("top-quality", "polyculture.select.simple:TopQuality"),
+    ("k-center", "polyculture.select.k_center:KCenter"),
+    ("facility-location", "polyculture.select.facility_location:FacilityLocation"),
+    ("determinantal", "polyculture.select.determinantal:Determinantal"),
+    ("deita", "polyculture.select.deita:Deita"),
+    ("qdit", "polyculture.select.qdit:QDIT"),
+    ("kmq", "polyculture.select.kmq:KMQ"),
+    ("km-random", "polyculture.select.kmq:KMRandom"),
+    ("km-closest", "polyculture.select.kmq:KMClosest"),
+    ("near-duplicates", "polyculture.select.near_duplicates:NearDuplicates"),
+    ("stratified", "polyculture.select.stratified:Stratified"),
+)
 __getattr__ = METHODS.export
