@@ -40,7 +40,7 @@ bench: $(STAMP)  ## measure beside the peers; writes docs/benchmarks.md
 	$(BIN)/python -m benchmarks --write docs/benchmarks.md
 
 docs: $(STAMP)  ## build the documentation into site/
-	$(BIN)/python -m docs.make
+	$(BIN)/python docs/make.py
 	$(BIN)/mkdocs build --strict
 
 .PHONY: help venv browser demo test test-all lint check bench docs

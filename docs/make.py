@@ -1,0 +1,54 @@
+"""Write the pages that are derived from the code: the gallery of methods and the list of papers.
+
+Run by ``make docs``; what it writes is not kept in the repository.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from polyculture.cli.catalogue import describe
+from polyculture.methods import STAGES, table
+from polyculture.papers import catalogue
+
+DOCS = Path(__file__).parent
+
+
+def methods_page() -> str:
+    """Every method with its papers and hyper-parameters, a section a stage."""
+    lines = ["# Methods", "", "Derived from the code; `polyculture methods NAME` prints the same.", ""]
+    for stage in STAGES:
+        if not len(table(stage)):
+            continue
+        lines += [f"## {stage}", ""]
+        for name in table(stage):
+            held = describe(stage, name)
+            lines += [f"### {name}", "", held["documentation"].split("\n\n")[0].replace("\n", " "), ""]
+            lines += [f"`{held['where']}`", ""]
+            for slug in held["papers"]:
+                paper = catalogue()[slug]
+                lines += [f"Paper: [{paper.title}](https://arxiv.org/abs/{paper.arxiv}) ({paper.year})", ""]
+            if held["parameters"]:
+                lines += ["| hyper-parameter | type | default | meaning |", "|---|---|---|---|"]
+                for p in held["parameters"]:
+                    default = "required" if p["required"] else f"`{p['default']}`"
+                    cells = [p["name"], f"`{p['type']}`", default, p["help"]]
+                    lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+                lines.append("")
+    return "\n".join(lines)
+
+
+def papers_page() -> str:
+    """Every paper: implemented or planned, and how to run its reproduction."""
+    lines = ["# Papers", "", "| stage | paper | year | status | reproduction |", "|---|---|---|---|---|"]
+    for paper in catalogue().values():
+        status = "implemented" if paper.implemented else "planned"
+        run = f"`polyculture reproduce {paper.slug}`" if paper.reproduction else ""
+        link = f"[{paper.title}](https://arxiv.org/abs/{paper.arxiv})" if paper.arxiv else paper.title
+        lines.append(f"| {paper.stage} | {link} | {paper.year} | {status} | {run} |")
+    return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    (DOCS / "methods.md").write_text(methods_page(), encoding="utf-8")
+    (DOCS / "papers.md").write_text(papers_page(), encoding="utf-8")
