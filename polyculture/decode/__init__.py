@@ -5,5 +5,15 @@ from polyculture.methods import MethodTable
 METHODS = MethodTable(
     "decode",
     ("top-h", "polyculture.decode.top_h:TopH"),
+    ("scmoe", "polyculture.decode.scmoe:SelfContrast"),
+    ("contrastive-decoding", "polyculture.decode.scmoe:ContrastiveDecoding"),
+    ("best-of-n", "polyculture.decode.best_of_n:BestOfN"),
+    ("majority", "polyculture.decode.majority:Majority"),
+    ("weighted-majority", "polyculture.decode.majority:WeightedMajority"),
+    ("best-of-majority", "polyculture.decode.best_of_majority:BestOfMajority"),
+    ("soft-best-of-n", "polyculture.decode.soft_best_of_n:SoftBestOfN"),
+    ("particle-filter", "polyculture.decode.particle_filter:ParticleFilter"),
+    ("entropic-particle-filter", "polyculture.decode.particle_filter:EntropicParticleFilter"),
+    ("beam-search", "polyculture.decode.beam_search:BeamSearch"),
 )
 __getattr__ = METHODS.export
