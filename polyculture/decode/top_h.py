@@ -264,7 +264,8 @@ def _largest(z: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     batch, width = z.shape
     blocks = width // _BLOCK
     if width % _BLOCK or blocks < 3 * k:
-        return tuple(torch.topk(z, k, dim=-1))
+        values, at = torch.topk(z, k, dim=-1)
+        return values, at
     grid = z.view(batch, blocks, _BLOCK)
     best = torch.topk(grid.amax(-1), k, dim=-1, sorted=False).indices
     values, at = torch.topk(grid.gather(1, best.unsqueeze(-1).expand(-1, -1, _BLOCK)).flatten(1), k, dim=-1)
