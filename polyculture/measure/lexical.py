@@ -26,7 +26,7 @@ def root_type_token_ratio(tokens: Sequence[str]) -> float:
 
 
 def log_type_token_ratio(tokens: Sequence[str]) -> float:
-    """ln types over ln tokens, in [0, 1]; 0 for fewer than two tokens."""
+    """Logarithm of types over logarithm of tokens, in [0, 1]; 0 for fewer than two tokens."""
     return math.log(len(set(tokens))) / math.log(len(tokens)) if len(tokens) > 1 else 0.0
 
 

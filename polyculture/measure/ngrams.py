@@ -155,7 +155,8 @@ def self_repetition(
     Args:
         texts: the set, at least one.
         n: length of the n-grams.
-        count: "documents" counts an n-gram once for each other text that holds it, "occurrences" as often as it is there.
+        count: "documents" counts an n-gram once for each other text that holds it, "occurrences" as often as
+            it is there.
         tokenize: text to tokens; the default splits on white space and keeps case.
 
     Raises:

@@ -3,12 +3,11 @@
 BLEU is nltk's ``sentence_bleu`` with smoothing method 1, to the last digit, without a pass over the references for each
 text: the clipping count of an n-gram among all OTHER texts is its largest count, or the second largest for the text
 that holds the largest (self-BLEU), and the clipped matches of all pairs are one sparse product (pairwise BLEU).
-ROUGE-L takes all pairs at once through bit-parallel longest common subsequences, packed side by side in one big integer.
+ROUGE-L takes all pairs at once through bit-parallel longest common subsequences, side by side in one big integer.
 """
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -102,8 +101,8 @@ def bleu_homogenization(texts: Sequence[str], *, max_n: int = 4, tokenize: Token
 def rouge_l_homogenization(texts: Sequence[str], *, tokenize: Tokenizer = alphanumeric_words) -> float:
     """Mean over pairs of the ROUGE-L F-measure, in [0, 1]; LOWER is more diverse.
 
-    Padmakumar & He, "Does Writing with Language Models Reduce Content Diversity?" (2023). Exact, all pairs: 1000 texts of
-    60 words take under a second.
+    Padmakumar & He, "Does Writing with Language Models Reduce Content Diversity?" (2023). Exact, all pairs: 1000
+    texts of 60 words take under a second.
 
     Args:
         texts: the set, at least two; with one it is NaN, with a warning.
@@ -129,9 +128,9 @@ def rouge_l_homogenization(texts: Sequence[str], *, tokenize: Tokenizer = alphan
 def lcs_of_pairs(tokens: Sequence[Sequence[str]]) -> Iterator[tuple[int, int, np.ndarray]]:
     """Lengths of the longest common subsequences of all pairs: yields (i, j, LCS of text i with texts j, j + 1, ...).
 
-    Every pair i < j comes exactly once. Hyyrö's bit-parallel recurrence ("Bit-Parallel LCS-length Computation Revisited",
-    2004), V <- (V + (V & M)) | (V & ~M), is run on the texts of a block laid side by side in one integer; a spare bit
-    after each text catches the carry, so that no text disturbs the next.
+    Every pair i < j comes exactly once. Hyyrö's recurrence ("Bit-Parallel LCS-length Computation Revisited", 2004),
+    V <- (V + (V & M)) | (V & ~M), is run on the texts of a block laid side by side in one integer; a spare bit after
+    each text catches the carry, so that no text disturbs the next.
     """
     for first, last in _blocks_of_tokens(tokens):
         widths = np.array([len(tokens[j]) + 1 for j in range(first, last)])
@@ -262,7 +261,7 @@ def _blocks_of_tokens(tokens: Sequence[Sequence[str]]) -> Iterator[tuple[int, in
 def _position_masks(
     tokens: Sequence[Sequence[str]], first: int, last: int, offsets: np.ndarray
 ) -> tuple[dict[str, int], int]:
-    """For each token the integer with a bit at each of its places in texts first..last, and the one with all of them."""
+    """For each token the integer with a bit at each of its places in texts first..last, and the one with all."""
     places: dict[str, list[int]] = {}
     for offset, j in zip(offsets.tolist(), range(first, last), strict=False):
         for position, token in enumerate(tokens[j], offset):

@@ -1,0 +1,69 @@
+"""Reference vectors of over-optimisation in direct alignment, through the public losses and measures."""
+
+import torch
+
+from polyculture.align.direct import (
+    dpo_loss,
+    dpo_nll_loss,
+    hinge_loss,
+    hinge_regulariser,
+    hinge_term,
+    ipo_loss,
+    preference_margin,
+    win_probability,
+)
+from polyculture.measure.over_optimisation import top_k_entropy
+
+
+def _tensors(inputs, *names):
+    return [torch.tensor(inputs[name], dtype=torch.float64) for name in names]
+
+
+def _four(inputs):
+    return _tensors(inputs, "policy_w", "policy_l", "ref_w", "ref_l")
+
+
+def _ipo(inputs, params):
+    return {
+        "losses_paper_form": ipo_loss(*_four(inputs), tau=params["tau"]),
+        "losses_trl_form": ipo_loss(*_four(inputs), tau=params["tau"], form="unscaled"),
+    }
+
+
+def _hinge(inputs, params):
+    w, l, ref = _tensors(inputs, "policy_w_mean", "policy_l_mean", "ref_w_mean")
+    return {
+        "hinge": hinge_term(w, l, gamma=params["gamma"]),
+        "reg": hinge_regulariser(w, ref),
+        "total": hinge_loss(w, l, ref, gamma=params["gamma"], alpha=params["alpha"]),
+    }
+
+
+def _top_k(inputs, params):
+    found = top_k_entropy([[float(x) for x in row] for row in inputs["logits"]], k=params["k"], base=params["base"])
+    return {
+        "mass": found.mass,
+        "entropy_renormalised": found.entropy,
+        "entropy_raw": found.entropy_raw,
+        "mean_mass": found.mean_mass,
+        "mean_entropy_renormalised": found.mean_entropy,
+        "mean_entropy_raw": found.mean_entropy_raw,
+    }
+
+
+def _win(inputs, params):
+    p = win_probability(*_tensors(inputs, "reward_policy", "reward_competitor"))
+    return {"p_win": p, "mean": p.mean()}
+
+
+OPS = {
+    "dpo_loss": lambda i, p: {
+        "losses": dpo_loss(*_four(i), beta=p["beta"]),
+        "delta": preference_margin(*_four(i)),
+    },
+    "ipo_loss": _ipo,
+    "hinge_loss": _hinge,
+    "topk_entropy": _top_k,
+    "win_probability": _win,
+    "dpo_nll_loss": lambda i, p: {"losses": dpo_nll_loss(*_four(i), beta=p["beta"], nll_weight=p["lambda"])},
+}
