@@ -7,12 +7,13 @@ keeps each the moment it arrives, and a budget can refuse the next one.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from polyculture.llm.base import DEFAULT_SAMPLING, LLM, Completion, Prompt, Sampling, check_prompts
+from polyculture.llm.base import DEFAULT_SAMPLING, LLM, Completion, Prompt, Sampling, check_prompts, prompt_key
 
 
 class Ask(NamedTuple):
@@ -65,7 +66,7 @@ class GeneratesByAsk:
         """``n`` completions of each prompt, in order: a list of len(prompts) lists.
 
         Args:
-            prompts: strings, or lists of chat messages.
+            prompts: strings, or lists of chat messages; one that occurs k times gets k times n samples of its own.
             n: completions a prompt.
             sampling: how to sample them.
             seed: the same seed gives the same completions where the model can; None draws anew.
@@ -74,7 +75,13 @@ class GeneratesByAsk:
             BadInput: a prompt is malformed or does not fit, or n < 1.
             ModelFailure: the model did not answer.
         """
-        asks = [Ask(prompt, index) for prompt in check_prompts(prompts, n) for index in range(n)]
+        taken: Counter[str] = Counter()
+        asks = []
+        for prompt in check_prompts(prompts, n):
+            # A prompt given twice is asked for further samples, not for the same ones again.
+            key = prompt_key(prompt)
+            asks += [Ask(prompt, taken[key] + i) for i in range(n)]
+            taken[key] += n
         answers = self.answer_asks(asks, sampling=sampling, seed=seed)
         return [answers[start : start + n] for start in range(0, len(answers), n)]
 
@@ -124,15 +131,30 @@ def answer_asks(
     if hasattr(llm, "answer_asks"):
         return llm.answer_asks(asks, sampling=sampling, seed=seed, watch=watch)
     answers: dict[int, Completion] = {}
-    for positions in runs_of_prompt(asks):
-        for position in positions:
-            watch.asking(position)
-        wanted = [asks[position].sample for position in positions]
-        (drawn,) = llm.generate([asks[positions[0]].prompt], n=max(wanted) + 1, sampling=sampling, seed=seed)
-        for position, index in zip(positions, wanted, strict=True):
-            answers[position] = drawn[index]
-            watch.arrived(position, drawn[index])
+    for run in runs_of_prompt(asks):
+        positions, refusal = admit(watch, run)
+        if positions:
+            # Without a seed any samples will do; with one, a sample is the one of its number.
+            picks = [asks[p].sample if seed is not None else i for i, p in enumerate(positions)]
+            (drawn,) = llm.generate([asks[run[0]].prompt], n=max(picks) + 1, sampling=sampling, seed=seed)
+            for position, pick in zip(positions, picks, strict=True):
+                answers[position] = drawn[pick]
+                watch.arrived(position, drawn[pick])
+        if refusal:
+            raise refusal
     return [answers[position] for position in range(len(asks))]
+
+
+def admit(watch: Watch, positions: Sequence[int]) -> tuple[list[int], Exception | None]:
+    """The positions up to the first that ``watch`` refuses, and that refusal: what was let in is still answered."""
+    admitted: list[int] = []
+    for position in positions:
+        try:
+            watch.asking(position)
+        except Exception as refusal:
+            return admitted, refusal
+        admitted.append(position)
+    return admitted, None
 
 
 def runs_of_prompt(asks: Sequence[Ask]) -> list[list[int]]:

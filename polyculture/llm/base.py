@@ -64,13 +64,15 @@ class Completion:
 
     Args:
         text: the answer, without the prompt, stop string or special tokens.
-        n_tokens: tokens generated.
-        n_prompt_tokens: tokens of the prompt.
+        n_tokens: tokens generated; of samples an endpoint counts together, a share by length.
+        n_prompt_tokens: tokens of the prompt; an endpoint that answers several samples in one request bills them once,
+            so there the first carries them and sums are what was billed.
         logprob: natural-log probability of the answer under the model at temperature 1, or None if it is not known.
         token_logprobs: its terms, one a generated token, or None.
         finish_reason: "stop" (the model or a stop string ended it) or "length"; an endpoint may say others.
         model: name of the model that answered.
         cost: money spent on it, in the currency of the prices given; 0 when it was free or served from a cache.
+        cached: whether it came from a cache.
     """
 
     text: str
@@ -81,6 +83,7 @@ class Completion:
     finish_reason: str = "stop"
     model: str = ""
     cost: float = 0.0
+    cached: bool = False
 
 
 @runtime_checkable

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from polyculture.errors import BadInput
-from polyculture.llm.asks import NO_WATCH, Ask, GeneratesByAsk, Watch
+from polyculture.llm.asks import NO_WATCH, Ask, GeneratesByAsk, Watch, admit
 from polyculture.llm.base import Completion, Prompt, Sampling, as_messages, as_text, prompt_key, sample_seed
 from polyculture.llm.loading import load, on_device
 from polyculture.llm.sampling import RawLogprobs, SeededSampling, StopStrings, stop_at, warpers
@@ -146,13 +146,15 @@ class TransformersLLM(GeneratesByAsk):
         answers: dict[int, Completion] = {}
         order = sorted(range(len(asks)), key=lambda i: (-room[i], len(ids[i]), ids[i], i))
         for batch in _batches(order, self.batch_size, lambda i: room[i]):
-            for position in batch:
-                watch.asking(position)
-            seeds = [sample_seed(seed, asks[i].prompt, asks[i].sample) for i in batch]
-            completions = self._sample([ids[i] for i in batch], room[batch[0]], sampling, seeds)
-            for position, completion in zip(batch, completions, strict=True):
-                answers[position] = completion
-                watch.arrived(position, completion)
+            admitted, refusal = admit(watch, batch)
+            if admitted:
+                seeds = [sample_seed(seed, asks[i].prompt, asks[i].sample) for i in admitted]
+                completions = self._sample([ids[i] for i in admitted], room[batch[0]], sampling, seeds)
+                for position, completion in zip(admitted, completions, strict=True):
+                    answers[position] = completion
+                    watch.arrived(position, completion)
+            if refusal:
+                raise refusal
         return [answers[i] for i in range(len(asks))]
 
     def _room(self, prompt: list[int], wanted: int) -> int:
