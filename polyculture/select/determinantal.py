@@ -7,6 +7,7 @@ Chen, Zhang and Zhou, Fast Greedy MAP Inference for Determinantal Point Process 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -20,10 +21,11 @@ from polyculture.space.kernels import as_matrix, unit_rows
 class Determinantal(Selector):
     """Greedy mode of the determinantal process with kernel ``L = diag(q^alpha) X X^T diag(q^alpha) + jitter I``.
 
-    Each step adds the row that raises log det L_S most; ties go to the first row. L is never formed: the Cholesky rows
-    of the greedy choice live in the d dimensions of X, so that the cost is O(n d k). X has at most d directions: once
-    the chosen rows span all that the pool has, no row adds volume, and a new round begins among the rows left, as if
-    none had been chosen. So every d rows are again a greedy choice of largest volume.
+    Each step adds the row that raises log det L_S most. Ties go to the first row, but where a round begins (rows of
+    unit length all tie) to the row most like the mean of those left. L is never formed: the Cholesky rows of the greedy
+    choice live in the d dimensions of X, so that the cost is O(n d k). X has at most d directions: once the chosen rows
+    span all that the pool has, no row adds volume, and a new round begins among the rows left, as if none had been
+    chosen. So every d rows are again a greedy choice of largest volume.
     Source: Chen et al. (2018), Algorithm 1.
 
     Args:
@@ -36,10 +38,17 @@ class Determinantal(Selector):
     normalize: bool = True
     jitter: float = 0.0
 
+    def required(self) -> tuple[str, ...]:
+        """Embeddings, and quality where it has an exponent."""
+        return ("embeddings", "quality") if self.alpha else self.needs
+
     def _choose(self, pool: Pool, k: int, rng: np.random.Generator) -> np.ndarray:
         if self.alpha < 0 or self.jitter < 0:
             raise BadInput(f"alpha and jitter should be 0 or more, not {self.alpha} and {self.jitter}")
-        B = unit_rows(pool.X) if self.normalize else as_matrix(pool.X)
+        B = as_matrix(pool.X)
+        B = B.astype(precision(len(B)))  # before lengths are taken: equal lengths should be equal
+        if self.normalize:
+            B = unit_rows(B)
         if self.alpha:
             q = pool.q
             if q.min() < 0:
@@ -49,6 +58,11 @@ class Determinantal(Selector):
                 )
             B = B * (q**self.alpha)[:, None]
         return greedy_volume(B, k, jitter=self.jitter)
+
+
+def precision(n: int) -> type[np.floating[Any]]:
+    """Float64 up to 2 000 rows, where it costs nothing; float32 above."""
+    return np.float64 if n <= 2000 else np.float32
 
 
 def greedy_volume(B: np.ndarray, k: int, *, jitter: float = 0.0) -> np.ndarray:
@@ -62,7 +76,7 @@ def greedy_volume(B: np.ndarray, k: int, *, jitter: float = 0.0) -> np.ndarray:
     Returns:
         (k,) int64 rows, in order of choice.
     """
-    B = np.asarray(B, dtype=np.float64 if len(B) <= 2000 else np.float32)
+    B = np.asarray(B, dtype=precision(len(B)))
     largest = float(np.abs(B).max(initial=0.0))
     if largest > 0:
         B = B / largest  # squares of tiny or huge values would leave the range of float32
@@ -87,7 +101,11 @@ def greedy_volume(B: np.ndarray, k: int, *, jitter: float = 0.0) -> np.ndarray:
             best = float(residual.max())
             if best <= spent and size:
                 break
-            j = int(np.argmax(residual >= best - tie * top))
+            tied = np.flatnonzero(residual >= best - tie * top)
+            j = int(tied[0])
+            if not size and len(tied) > 1:
+                typical = B[tied] @ B[left].mean(axis=0)
+                j = int(tied[np.argmax(typical >= typical.max() - tie * top)])
             chosen[step] = j
             left[j] = False
             step += 1

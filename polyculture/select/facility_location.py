@@ -73,6 +73,10 @@ class FacilityLocation(Selector):
     sample: float | None = None
     approximate: bool = False
 
+    def required(self) -> tuple[str, ...]:
+        """Embeddings, and quality where it has a weight."""
+        return ("embeddings", "quality") if self.quality_weight else self.needs
+
     def _choose(self, pool: Pool, k: int, rng: np.random.Generator) -> np.ndarray:
         modular = self.quality_weight * pool.q if self.quality_weight else None
         source = self._similarities(as_matrix(pool.X))

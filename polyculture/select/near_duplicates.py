@@ -47,6 +47,10 @@ class NearDuplicates(Selector):
     needs: ClassVar[tuple[str, ...]] = ()
     may_return_fewer: ClassVar[bool] = True
 
+    def required(self) -> tuple[str, ...]:
+        """Texts or embeddings, whichever are compared."""
+        return (self.by,)
+
     def _choose(self, pool: Pool, k: int, rng: np.random.Generator) -> np.ndarray:
         kept = duplicate_groups(
             pool, self.threshold, by=self.by, shingle=self.shingle, permutations=self.permutations

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from polyculture.errors import BadInput
-from polyculture.methods import build, table
+from polyculture.methods import build
 from polyculture.pool import Pool
 from polyculture.select.allocation import largest_remainder
 from polyculture.select.base import Selector
@@ -39,12 +39,15 @@ class Stratified(Selector):
     needs: ClassVar[tuple[str, ...]] = ("groups",)
     may_return_fewer: ClassVar[bool] = True
 
+    def required(self) -> tuple[str, ...]:
+        """Groups, and what the inner selector uses."""
+        if self.method == "stratified":
+            raise BadInput("stratified can't choose inside groups by itself; name another selector with method")
+        return tuple(dict.fromkeys((*self.needs, *build("select", self.method, **self.options).required())))
+
     def _choose(self, pool: Pool, k: int, rng: np.random.Generator) -> np.ndarray:
         if self.tempering < 0:
             raise BadInput(f"tempering should be 0 or more, not {self.tempering}")
-        if self.method == "stratified":
-            raise BadInput("stratified can't choose inside groups by itself; name another selector with method")
-        pool.need(*table("select")[self.method].needs)
         assert pool.groups is not None
         codes, members = np.unique(pool.groups, return_inverse=True)
         sizes = np.bincount(members.reshape(-1), minlength=len(codes))

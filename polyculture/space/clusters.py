@@ -126,7 +126,7 @@ def choose_k(
 
     Args:
         X: (n, d) rows.
-        grid: numbers to try; None tries powers of two from 4 to the smaller of n / 8 and ``sample`` / 8, where a
+        grid: numbers to try; None tries powers of two from 4 up to the smaller of n / 8 and ``sample`` / 8, where a
             sampled cluster still has several rows.
         rng: a Generator, or a seed for one.
         sample: rows the silhouette is computed on.
@@ -143,7 +143,7 @@ def choose_k(
         return 1, {}
     if grid is None:
         top = max(2, min(n, sample) // 8)
-        grid = sorted({min(2**power, top) for power in range(2, 14) if 2 ** (power - 1) < top})
+        grid = [2**power for power in range(2, 14) if 2**power < top] + [top]
     if not grid:
         raise BadInput("the grid of numbers of clusters is empty")
     generator = np.random.default_rng(rng)
