@@ -305,7 +305,8 @@ def intdiv(K: Any, power: float = 1.0, *, p: Any = None) -> float:
         raise BadInput(f"K should be (n, n) similarities of at least one item; it has shape {K.shape}")
     w = item_weights(p, len(K))
     w = np.full(len(K), 1 / len(K)) if w is None else w
-    powered = K if power == 1 else K**power
+    with np.errstate(invalid="ignore", divide="ignore"):
+        powered = K if power == 1 else K**power
     if not np.isfinite(powered).all():
         raise BadInput(
             f"a similarity to the power {power} is not a number; use a whole power for negative similarities"
