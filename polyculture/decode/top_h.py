@@ -208,24 +208,21 @@ def _cut(
         log_sum = shifted.exp().sum(-1, keepdim=True).log()
     else:
         log_sum, entropy = _normaliser(z, top, temperature)
-    log_p = shifted - log_sum
-    p = log_p.exp()
-    partial = torch.where(p > 0, -p * log_p, 0.0).cumsum(-1)  # L_i
+    p = (shifted - log_sum).exp()
+    partial = torch.special.entr(p).cumsum(-1)  # L_i
     if rule == "paper":
         mass = p.cumsum(-1)  # G_i
         within = partial / mass + mass.log() <= alpha * entropy + SLACK
     else:
         within = partial <= alpha * partial[:, -1:] + SLACK
-    within &= p > 0
-    within[:, 0] = True
-    count = within.long().cumprod(-1).sum(-1, keepdim=True)
+    count = (within & (p > 0)).sum(-1, keepdim=True).clamp_min_(1)  # both entropies rise with every token
 
     keep = torch.arange(order.shape[1], device=z.device) < count
     out = torch.full_like(scores, -torch.inf)
-    out.scatter_(1, order, scores.gather(1, order).masked_fill_(~keep, -torch.inf))
+    out.scatter_(1, order, torch.where(keep, values, -torch.inf).to(scores.dtype))
 
-    last = values.shape[1] - 1
-    split = (count <= last) & (values.gather(1, count - 1) == values.gather(1, count.clamp_max(last)))
+    equal_to_next = torch.nn.functional.pad(values[:, :-1] == values[:, 1:], (0, 1))
+    split = equal_to_next.gather(1, count - 1)
     open_rows = (count == searched).squeeze(1) if rule == "paper" and searched < width else None
     if bool(split.any()):  # the top of a row doesn't say which of equal logits has the lower id; a stable sort does
         tied = split.squeeze(1)
@@ -248,7 +245,9 @@ def _normaliser(z: torch.Tensor, top: torch.Tensor, temperature: float) -> tuple
     rows = max(1, _CPU_BLOCK // z.shape[1]) if z.device.type == "cpu" else z.shape[0]
     sums, moments = [], []
     for block, its_top in zip(z.split(rows), top.split(rows), strict=True):
-        d = (block - its_top).div_(temperature).clamp_min_(_FLOOR)
+        d = (block - its_top).clamp_min_(_FLOOR * temperature)
+        if temperature != 1.0:
+            d.div_(temperature)
         e = d.exp()
         sums.append(e.sum(-1, keepdim=True, dtype=torch.float64))
         moments.append(torch.linalg.vecdot(e, d).double().unsqueeze(-1))
