@@ -85,8 +85,11 @@ def build_curation_report(
     chosen = _indices(chosen, n, "chosen")
     others = {name: _indices(rows, n, name) for name, rows in (baselines or {}).items()}
     selections = {"whole pool": np.arange(n), "chosen": chosen, **others}
-    steps = 5
+    steps = 6
     told = list(warnings)
+    progress("reasons", 0, steps)
+    sorted_out, known = rejected(pool_before, chosen)
+    said = {**known, **(reasons or {})}
     fields: dict[str, Any] = {}
     facts: dict[str, dict[str, Value]] = {}
     if pool_before.quality is not None:
@@ -96,20 +99,20 @@ def build_curation_report(
     if pool_before.embeddings is None:
         told.append("The pool has no embeddings: the page has no map, spectrum, near duplicates or typical records.")
     else:
-        progress("spectra", 0, steps)
+        progress("spectra", 1, steps)
         fields["spectra"] = [spectrum(pool_before.X[rows], name) for name, rows in selections.items() if len(rows)]
         facts["Vendi score"] = {s.name: Value(s.effective) for s in fields["spectra"]}
-        progress("frontiers", 1, steps)
+        progress("frontiers", 2, steps)
         fields |= frontiers(pool_before, {name: rows for name, rows in selections.items() if name != "whole pool"})
-        progress("nearest neighbours", 2, steps)
+        progress("nearest neighbours", 3, steps)
         sample = np.arange(n) if n <= QUERIES else np.sort(generator.choice(n, QUERIES, replace=False))
         fields |= duplicates(pool_before, chosen, sample)
         facts |= _neighbour_facts(pool_before, selections, sample)
-        progress("typical records", 3, steps)
+        progress("typical records", 4, steps)
         fields |= typical(pool_before, chosen)
-        progress("map", 4, steps)
+        progress("map", 5, steps)
         fields["points"] = map_points(
-            pool_before, chosen, method=map_method, max_points=max_points, reasons=reasons, rng=generator
+            pool_before, chosen, method=map_method, max_points=max_points, reasons=said, rng=generator
         )
         if n > QUERIES:
             told.append(
@@ -118,8 +121,6 @@ def build_curation_report(
             )
     if pool_before.groups is not None:
         fields["groups"] = groups(pool_before, chosen)
-    if rejections is None:
-        rejections = rejected(pool_before, chosen, generator)
     progress("report", steps, steps)
     skipped = {name: why for held in (measurements or {}).values() for name, why in held.skipped.items()}
     return CurationReport(
@@ -136,7 +137,7 @@ def build_curation_report(
             *_own_headline(facts, list(others)),
             *_headline(measurements or {}, list(others), meanings or {}, higher_is_better or {}, set(facts)),
         ],
-        rejections=rejections,
+        rejections=sorted_out if rejections is None else rejections,
         timings={**(timings or {}), "report": time.perf_counter() - start},
         warnings=told,
         skipped=skipped,

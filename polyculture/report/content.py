@@ -141,13 +141,14 @@ class Duplicate:
 
 @dataclass(frozen=True)
 class Example:
-    """One row shown as an example, with the number it is shown for."""
+    """One row shown as an example, with the number it is shown for, and what is said of it."""
 
     row: int
     text: str
     score: float | None = None
     chosen: bool | None = None
     group: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)

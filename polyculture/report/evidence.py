@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,26 @@ import numpy as np
 from polyculture.pool import Pool
 from polyculture.report.content import Duplicate, Example, GroupRow, Rejection
 from polyculture.report.points import texts_of
+from polyculture.select.reasons import Reason, reasons
 from polyculture.space.kernels import unit_rows
 from polyculture.space.neighbors import nearest_neighbors
 
 NEAR = 0.95
 EXACT_NEIGHBOURS = 200_000
 SNIPPET = 600
+REASONS_ROWS = 50_000
+OTHER = "not needed"
+KINDS = {
+    "near-duplicate": "near-duplicate of a chosen record",
+    "lower quality": "lower quality than what was chosen",
+    "its neighbourhood": "covered by a chosen record",
+}
+MEANINGS = {
+    "near-duplicate of a chosen record": "A chosen record says nearly the same.",
+    "lower quality than what was chosen": "The chosen record most like it is better; or every chosen record is.",
+    "covered by a chosen record": "A chosen record is close enough to stand for it.",
+    OTHER: "None of the other reasons applies: the places were taken by records that served the choice better.",
+}
 
 
 def duplicates(pool: Pool, chosen: np.ndarray, sample: np.ndarray, *, most: int = 20) -> dict[str, Any]:
@@ -98,38 +113,34 @@ def groups(pool: Pool, chosen: np.ndarray) -> list[GroupRow]:
     return [GroupRow(pool.group_names[code], int(before[code]), int(after[code])) for code in ranked]
 
 
-def rejected(pool: Pool, chosen: np.ndarray, rng: np.random.Generator) -> list[Rejection]:
-    """The rows that were not chosen, sorted by what can be measured of them: too near to a chosen one, or too poor."""
-    rest = np.setdiff1d(np.arange(len(pool)), chosen)
-    if not len(rest) or not len(chosen):
-        return []
-    kinds: list[tuple[str, str, np.ndarray, np.ndarray | None]] = []
-    left = np.ones(len(rest), dtype=bool)
-    if pool.embeddings is not None:
-        similarity = np.zeros(len(pool))
-        for block in np.array_split(rest, max(1, len(rest) // 65_536)):
-            distance, _ = nearest_neighbors(
-                pool.X[chosen], 1, queries=pool.X[block], exclude_self=False, approximate=len(pool) > EXACT_NEIGHBOURS
-            )
-            similarity[block] = 1 - distance[:, 0]
-        near = similarity[rest] >= NEAR
-        meaning = f"A chosen record is at cosine similarity {NEAR} or more; the examples are the nearest."
-        kinds.append(("says nearly what a chosen record says", meaning, rest[near], similarity))
-        left &= ~near
-    if pool.quality is not None:
-        bound = float(np.quantile(pool.quality[chosen], 0.05))
-        poor = left & (pool.quality[rest] < bound)
-        meaning = f"Quality below {bound:.3g}, which 95 % of the chosen records reach."
-        kinds.append(("of lower quality than what was chosen", meaning, rest[poor], pool.quality))
-        left &= ~poor
-    meaning = "Neither of the above: there was room for others that served the choice better."
-    kinds.append(("left when the places were taken", meaning if kinds else "", rest[left], None))
-    found = []
-    for name, meaning, rows, score in kinds:
-        if len(rows):
-            shown = rng.choice(rows, min(3, len(rows)), replace=False)
-            if score is not None:
-                way = -score if name.startswith("says") else score
-                shown = rows[np.argsort(way[rows], kind="stable")[:3]]
-            found.append(Rejection(name, len(rows), meaning, _examples(pool, shown, score, None)))
-    return sorted(found, key=lambda rejection: -rejection.count)
+def rejected(pool: Pool, chosen: np.ndarray) -> tuple[list[Rejection], dict[int, str]]:
+    """The rows that were not chosen, counted by kind of reason with examples, and the reason of each row looked at.
+
+    Above ``REASONS_ROWS`` rejected rows every so manieth is looked at, and the counts are of those.
+    """
+    found = reasons(pool, chosen)
+    step = -(-len(found) // REASONS_ROWS)
+    held = found[::step] if step > 1 else list(found)
+    kinds: dict[str, list[Reason]] = {}
+    for reason in held:
+        kind = next((kind for prefix, kind in KINDS.items() if reason.text.startswith(prefix)), OTHER)
+        kinds.setdefault(kind, []).append(reason)
+    rejections = []
+    for kind, members in sorted(kinds.items(), key=lambda item: -len(item[1])):
+        # The clearest cases: most like a chosen row, or, where that does not matter, spread over the members.
+        shown = sorted(members, key=lambda reason: -(reason.similarity or 0))[:3]
+        if kind == OTHER:
+            shown = members[:: max(1, len(members) // 3)][:3]
+        rows = np.array([reason.row for reason in shown], dtype=np.int64)
+        examples = [
+            dataclasses.replace(example, note=sentence(reason.text))
+            for example, reason in zip(_examples(pool, rows, None, None), shown, strict=True)
+        ]
+        meaning = MEANINGS[kind] + (f" Counted among every {step:,}th record that was not chosen." if step > 1 else "")
+        rejections.append(Rejection(kind, len(members), meaning, examples))
+    return rejections, {reason.row: sentence(reason.text) for reason in held}
+
+
+def sentence(text: str) -> str:
+    """The text with a capital and a full stop."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

@@ -23,6 +23,8 @@ class Figure:
         log_y: whether the vertical axis is logarithmic.
         labels: curve name -> one label a point, shown on hover.
         horizontal: whether bars lie down, which leaves room for long names.
+        percent: whether the values are shares, shown as percentages.
+        colours: curve name -> number of its colour; a name without one takes the number of its place.
     """
 
     id: str
@@ -32,6 +34,8 @@ class Figure:
     log_y: bool = False
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
     horizontal: bool = False
+    percent: bool = False
+    colours: Mapping[str, int] = field(default_factory=dict)
 
     def payload(self) -> dict[str, Any]:
         """What the page's script draws, in JSON's own types."""
@@ -40,6 +44,8 @@ class Figure:
         return {**dataclasses.asdict(self.plot), "log_x": self.log_x, "log_y": self.log_y} | {
             "labels": {name: list(texts) for name, texts in self.labels.items()},
             "horizontal": self.horizontal,
+            "percent": self.percent,
+            "colours": [self.colours.get(curve.name, i) for i, curve in enumerate(self.plot.curves)],
         }
 
     @property

@@ -41,6 +41,8 @@ def frontiers(pool: Pool, selections: Mapping[str, np.ndarray], *, steps: int = 
         ]
     if not raw:
         return {}
+    everything = vendi_of_eigenvalues(feature_eigenvalues(pool.X))
+    raw = {"whole pool": [(len(pool), float(pool.quality.mean()), everything)], **raw}
     points = np.array([(q, v) for curve in raw.values() for _, q, v in curve])
     low, high = points.min(axis=0), points.max(axis=0)
     width = np.where(high > low, high - low, 1.0)

@@ -65,7 +65,10 @@
     const traces = [
       trace(rest, { size: n > 1500 ? 4 : 6, opacity: 0.4 * dim, ...colours(rest), ...(chosen.length ? {} : scale) }),
       trace(chosen, { size: n > 1500 ? 7 : 9, opacity: dim, line: { color: css("--ink"), width: 1 }, ...colours(chosen), ...(chosen.length ? scale : {}) }),
-      trace(hits, { size: 13, color: "rgba(0,0,0,0)", symbol: "circle", line: { color: css("--found"), width: 2.5 } }),
+      // A few hits are ringed; many would hide one another, so they are filled.
+      trace(hits, hits.length > 60
+        ? { size: 6, color: css("--found"), opacity: 0.75 }
+        : { size: 13, color: "rgba(0,0,0,0)", line: { color: css("--found"), width: 2.5 } }),
     ];
     if (state.selected >= 0 && visible(state.selected)) {
       traces.push(trace([state.selected], { size: 20, color: "rgba(0,0,0,0)", symbol: "circle", line: { color: css("--ink"), width: 3 } }, { hoverinfo: "skip" }));
@@ -100,7 +103,7 @@
     if (hits.length > 12) {
       const item = document.createElement("li");
       item.className = "quiet";
-      item.textContent = `and ${short(hits.length - 12)} more, ringed on the map`;
+      item.textContent = `and ${short(hits.length - 12)} more, marked on the map`;
       list.append(item);
     }
   }

@@ -87,7 +87,11 @@ def _card(line: Headline, baselines: list[str]) -> dict[str, Any]:
             mark |= {"low": at(value.low), "width": round(at(value.high) - at(value.low), 2)}
             mark["interval"] = f"[{number(value.low, 3)}, {number(value.high, 3)}]"
         marks.append(mark)
-    change, verdict = _change(line)
+    # Many measures grow with size, so the fair comparison is with another choice of the same size.
+    against, other = next(
+        ((name, value) for name, value in line.baselines.items() if _finite(value.value)), ("whole pool", line.before)
+    )
+    change, verdict = _change(other, line)
     direction = {True: "higher is better", False: "lower is better", None: "neither direction is better"}
     return {
         "name": line.name,
@@ -96,14 +100,15 @@ def _card(line: Headline, baselines: list[str]) -> dict[str, Any]:
         "before": None if line.before is None else line.before.value,
         "after": None if line.after is None else line.after.value,
         "change": change,
+        "against": against,
         "verdict": verdict,
         "marks": marks,
     }
 
 
-def _change(line: Headline) -> tuple[str, str]:
-    """How much a measure moved, and whether that is better, worse or neither."""
-    before = line.before.value if isinstance(line.before, Value) else None
+def _change(other: Value | None, line: Headline) -> tuple[str, str]:
+    """How far the choice is from another one, and whether that is better, worse or neither."""
+    before = other.value if isinstance(other, Value) else None
     after = line.after.value if isinstance(line.after, Value) else None
     if before is None or after is None or not (_finite(before) and _finite(after)):
         return "", ""
@@ -125,11 +130,12 @@ def _change(line: Headline) -> tuple[str, str]:
 
 def _figures(report: CurationReport) -> list[Figure]:
     figures = []
+    colours = _colours(report)
     if report.frontiers:
         curves = [Curve(c.name, c.quality, c.diversity) for c in report.frontiers]
         labels = {c.name: [f"first {k:,}" for k in c.k] for c in report.frontiers}
         plot = Plot("Frontier", "mean quality", report.diversity_name, curves)
-        figures.append(Figure("frontier", plot, report.frontier_note, labels=labels))
+        figures.append(Figure("frontier", plot, report.frontier_note, labels=labels, colours=colours))
     if report.spectra:
         ranks = {s.name: list(range(1, len(s.eigenvalues) + 1)) for s in report.spectra}
         figures.append(
@@ -144,6 +150,8 @@ def _figures(report: CurationReport) -> list[Figure]:
                 "A flatter line spreads variety over more directions.",
                 log_x=True,
                 log_y=True,
+                percent=True,
+                colours=colours,
             )
         )
         figures.append(
@@ -156,6 +164,8 @@ def _figures(report: CurationReport) -> list[Figure]:
                     [Curve(s.name, ranks[s.name], s.cumulative) for s in report.spectra],
                 ),
                 "The slower a line rises, the less a few directions dominate.",
+                percent=True,
+                colours=colours,
             )
         )
     if report.groups:
@@ -164,8 +174,14 @@ def _figures(report: CurationReport) -> list[Figure]:
         after = [row.after / report.k if report.k else 0.0 for row in report.groups]
         curves = [Curve("whole pool", names, before, kind="bars"), Curve("chosen", names, after, kind="bars")]
         plot = Plot("Share of each group", "group", "share", curves)
-        figures.append(Figure("groups", plot, horizontal=True))
+        figures.append(Figure("groups", plot, horizontal=True, percent=True))
     return figures
+
+
+def _colours(report: CurationReport) -> dict[str, int]:
+    """The colour of each selection, the same in every figure and on the cards."""
+    baselines = dict.fromkeys(name for line in report.headline for name in line.baselines)
+    return {"whole pool": 0, "chosen": 1} | dict(zip(baselines, (2, 6, 4, 7, 7, 7), strict=False))
 
 
 def _map(report: CurationReport) -> dict[str, Any]:

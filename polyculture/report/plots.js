@@ -31,14 +31,14 @@ const Page = (() => {
   const CONFIG = { responsive: true, displaylogo: false, displayModeBar: false, scrollZoom: false, doubleClick: false };
 
   function traces(figure) {
-    const out = [];
+    const out = [], value = (v) => (figure.percent ? `${short(100 * v)} %` : short(v));
     figure.curves.forEach((curve, i) => {
-      const c = colour(i), name = literal(curve.name), labels = figure.labels[curve.name] || [];
+      const c = colour(figure.colours[i]), name = literal(curve.name), labels = figure.labels[curve.name] || [];
       const spread = curve.low && curve.low.length === curve.x.length && curve.high.length === curve.x.length;
       const text = curve.x.map((x, j) => {
-        const range = spread ? ` [${short(curve.low[j])}, ${short(curve.high[j])}]` : "";
+        const range = spread ? ` [${value(curve.low[j])}, ${value(curve.high[j])}]` : "";
         return [name, labels[j] && literal(labels[j]), `${literal(figure.x)}: ${literal(short(x))}`,
-                `${literal(figure.y)}: ${short(curve.y[j])}${range}`].filter(Boolean).join("<br>");
+                `${literal(figure.y)}: ${value(curve.y[j])}${range}`].filter(Boolean).join("<br>");
       });
       const shared = { name, legendgroup: String(i), hovertext: text, hoverinfo: "text" };
       const positions = curve.x.map((x) => (typeof x === "string" ? literal(x) : x));
@@ -48,7 +48,7 @@ const Page = (() => {
         const bar = figure.horizontal ? { x: curve.y, y: positions, orientation: "h" } : { x: positions, y: curve.y };
         const whiskers = error ? (figure.horizontal ? { error_x: error } : { error_y: error }) : {};
         out.push({ type: "bar", ...bar, ...whiskers, ...shared,
-                   marker: { color: c, pattern: { shape: ["", "/", ".", "x"][i % 4], fgopacity: 0.55, size: 6 } } });
+                   marker: { color: c, pattern: { shape: ["", "/", ".", "x"][i % 4], fillmode: "overlay", fgcolor: css("--card"), fgopacity: 0.5, size: 7, solidity: 0.25 } } });
       } else if (curve.kind === "points") {
         out.push({ type: "scatter", mode: "markers", x: positions, y: curve.y, ...shared, ...(error ? { error_y: { ...error, color: c } } : {}),
                    marker: { color: c, size: 8, symbol: SYMBOLS[i % 8], line: { color: css("--paper"), width: 1 } } });
@@ -78,6 +78,14 @@ const Page = (() => {
     const places = { title: { text: literal(figure.x), standoff: 8 }, type: figure.log_x ? "log" : undefined };
     const bars = figure.curves.some((c) => c.kind === "bars");
     if (bars) values.rangemode = "tozero";
+    if (figure.percent) values.tickformat = "~%";
+    for (const [axis, log, key] of [[values, figure.log_y, "y"], [places, figure.log_x, "x"]]) {
+      if (!log) continue;
+      const held = figure.curves.flatMap((c) => c[key]).filter((v) => v > 0);
+      const decades = Math.log10(Math.max(...held) / Math.min(...held));
+      if (decades > 1.5) axis.dtick = 1;
+      axis.exponentformat = "power";
+    }
     if (figure.horizontal) {
       const names = Math.max(1, ...figure.curves.map((c) => c.x.length));
       box.style.height = `${Math.max(240, 90 + 40 * names)}px`;

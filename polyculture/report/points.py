@@ -164,7 +164,7 @@ def _reasons(
     said = []
     for i, row in enumerate(rows):
         parts = [given[int(row)]] if int(row) in given else []
-        if nearest[i] >= 0:
+        if nearest[i] >= 0 and (picked[i] or not parts):
             other = "other chosen record" if picked[i] else "chosen record"
             parts.append(f"The nearest {other} is row {nearest[i]:,} (similarity {similarity[i]:.2f}).")
         if ranks is not None:
