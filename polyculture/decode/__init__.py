@@ -15,5 +15,6 @@ METHODS = MethodTable(
     ("particle-filter", "polyculture.decode.particle_filter:ParticleFilter"),
     ("entropic-particle-filter", "polyculture.decode.particle_filter:EntropicParticleFilter"),
     ("beam-search", "polyculture.decode.beam_search:BeamSearch"),
+    ("fusion-of-n", "polyculture.decode.fusion_of_n:FusionOfN"),
 )
 __getattr__ = METHODS.export

@@ -6,15 +6,14 @@ to string (or None) is one as well.
 
 from __future__ import annotations
 
-import importlib
 import re
 import string
 import unicodedata
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Any
 
-from polyculture.errors import BadInput, unknown
+from polyculture.errors import unknown
+from polyculture.functions import named_function
 
 AnswerOf = Callable[[str], str | None]
 
@@ -191,22 +190,6 @@ READERS: dict[str, AnswerOf] = {
 }
 
 
-def load_function(spec: str) -> Callable[..., Any]:
-    """The function that ``python:module:name`` names.
-
-    Raises:
-        BadInput: there is no such module or name.
-    """
-    _, module, name = (*spec.split(":"), "", "")[:3]
-    try:
-        found: Any = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise BadInput(f"'{spec}' can't be loaded ({error}); write python:module:function") from error
-    return found
-
-
 def answer_key(spec: str | AnswerOf) -> AnswerOf:
     """A reader of answers by name ("final-number", "exact-match", "choice", "boxed"), by ``python:module:function``, or
     the callable itself; what it returns becomes a string, and nothing or an empty string becomes None.
@@ -220,7 +203,7 @@ def answer_key(spec: str | AnswerOf) -> AnswerOf:
             return READERS[spec]
         if not spec.startswith("python:"):
             raise unknown("answer reader", spec, READERS)
-        spec = load_function(spec)
+        spec = named_function(spec)
     reader = spec
 
     def read(text: str) -> str | None:

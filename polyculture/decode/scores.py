@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from polyculture.decode.answers import AnswerOf, answer_key, load_function
+from polyculture.decode.answers import AnswerOf, answer_key
 from polyculture.decode.base import Candidate, Cost, Step
 from polyculture.errors import BadInput, unknown
+from polyculture.functions import named_function
 from polyculture.llm.base import Prompt, as_text
 
 Reward = Callable[[Sequence[str], Sequence[str]], Any]
@@ -66,7 +67,7 @@ def with_scores(
     else:
         if isinstance(score, str) and not score.startswith("python:"):
             raise unknown("score", score, NAMES)
-        reward: Reward = load_function(score) if isinstance(score, str) else score
+        reward: Reward = named_function(score) if isinstance(score, str) else score
         got = np.asarray(reward([as_text(prompt)] * len(candidates), [c.text for c in candidates]), dtype=np.float64)
         if got.shape != (len(candidates),):
             raise BadInput(f"the reward gave an array of shape {got.shape} for {len(candidates)} responses")

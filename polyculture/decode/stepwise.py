@@ -11,12 +11,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from polyculture.decode.answers import load_function
-from polyculture.decode.base import Candidate, Cost, Decision, Step, costs_of, sub_seed, total
+from polyculture.decode.base import Candidate, Cost, Decision, Step, cost_of, sub_seed, total
 from polyculture.decode.particles import ParticleRun, prm_log_weights, tempered_probabilities
 from polyculture.decode.scores import Reward, judged, with_scores
 from polyculture.errors import BadInput, unknown
 from polyculture.files import plain
+from polyculture.functions import named_function
 from polyculture.llm.base import LLM, Completion, Prompt, Sampling, as_messages, as_text
 
 FINAL = r"\\boxed\{|####|(?im:^\s*a:)|(?i:answer is)"
@@ -88,7 +88,7 @@ class Reasoner:
             prompts = [continuation(self.prompt, partial) for partial in asked]
             got = self.llm.generate(prompts, n=count, sampling=sampling, seed=sub_seed(self.seed, t))
             drawn.update(zip(asked, got, strict=True))
-            costs += [cost for completions in got for cost in costs_of(completions)]
+            costs += [cost_of(completion) for completions in got for completion in completions]
         self.spent[t] = total([self.spent.get(t, Cost()), *costs])
         taken: Counter[str] = Counter()
         steps = []
@@ -106,7 +106,7 @@ class Reasoner:
             return np.array([self._certainty(p) for p in prefixes])
         if isinstance(self.score_by, str) and not self.score_by.startswith("python:"):
             raise unknown("process reward", self.score_by, ("self-certainty",))
-        reward: Reward = load_function(self.score_by) if isinstance(self.score_by, str) else self.score_by
+        reward: Reward = named_function(self.score_by) if isinstance(self.score_by, str) else self.score_by
         return np.asarray(reward([as_text(self.prompt)] * len(prefixes), [self.text(p) for p in prefixes]), dtype=float)
 
     def _certainty(self, prefix: Sequence[Thought]) -> float:
