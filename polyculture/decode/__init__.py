@@ -16,5 +16,7 @@ METHODS = MethodTable(
     ("entropic-particle-filter", "polyculture.decode.particle_filter:EntropicParticleFilter"),
     ("beam-search", "polyculture.decode.beam_search:BeamSearch"),
     ("fusion-of-n", "polyculture.decode.fusion_of_n:FusionOfN"),
+    ("div-se", "polyculture.decode.div_se:DivSE"),
+    ("idiv-se", "polyculture.decode.div_se:IDivSE"),
 )
 __getattr__ = METHODS.export
