@@ -51,7 +51,7 @@ def reproduce(
         from polyculture.report.atlas import render_atlas
 
         with atomic(html) as file:
-            file.write(render_atlas(findings, catalogue()))
+            file.write(render_atlas(found, catalogue()))
     if json:
         print_json([finding.to_dict() for finding in found])
     else:

@@ -85,3 +85,46 @@ def select(
             print(line)
     else:
         print(f"{len(chosen):,} of {len(pool):,} rows chosen by {method}, written to {output}")
+
+
+def _compare(
+    pool: Pool,
+    selectors: Mapping[str, Any],
+    k: int,
+    seed: int,
+    html: Path | None,
+    as_json: bool,
+    progress: Progress,
+) -> None:
+    """Every selector at k and, where a page draws frontiers, at smaller budgets too."""
+    from polyculture.files import atomic
+    from polyculture.select.compare import compare
+
+    budgets = [k] if html is None else sorted({max(1, k // 8), max(1, k // 4), max(1, k // 2), k})
+    found = compare(pool, selectors, budgets, rng=seed, progress=progress)
+    if html is not None:
+        from polyculture.report.comparison import render_comparison
+
+        with atomic(html) as file:
+            file.write(render_comparison(found, source=pool.source))
+    if as_json:
+        print_json({"source": pool.source, "embedder": pool.embedder, "seed": seed, **found.to_dict()})
+        return
+    names = list(found.pool)
+    rows = [
+        [
+            row.selector,
+            f"{row.k:,}",
+            f"{len(row.chosen):,}",
+            *(number(row.values[n]) for n in names),
+            f"{row.seconds:.2f} s",
+        ]
+        for row in sorted(found.rows, key=lambda row: row.k)
+    ]
+    rows.append(["whole pool", "", f"{len(pool):,}", *(number(found.pool[n]) for n in names), ""])
+    numbers = ("k", "chosen", *names, "time")
+    print_table(f"{pool.source}: selectors compared", ["selector", "k", "chosen", *names, "time"], rows, right=numbers)
+    for name, why in found.skipped.items():
+        print(f"{name} was not measured: {why}")
+    if html is not None:
+        print(f"page written to {html}")

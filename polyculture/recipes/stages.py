@@ -106,12 +106,12 @@ class Select:
         state.progress(f"selecting with {params['method']}", 1, 1)
         write_json(folder / "chosen.json", {"rows": state.rows[chosen]})
         with atomic(folder / "rejected.jsonl") as file:
-            for rejection in reasons(pool, chosen):
+            for reason in reasons(pool, chosen):
                 held = {
-                    "row": int(state.rows[rejection.row]),
-                    "reason": rejection.reason,
-                    "nearest": None if rejection.nearest is None else int(state.rows[rejection.nearest]),
-                    "similarity": rejection.similarity,
+                    "row": int(state.rows[reason.row]),
+                    "reason": reason.text,
+                    "nearest": None if reason.nearest is None else int(state.rows[reason.nearest]),
+                    "similarity": reason.similarity,
                     "method": params["method"],
                 }
                 file.write(json.dumps(held, ensure_ascii=False) + "\n")
