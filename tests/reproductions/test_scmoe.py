@@ -1,0 +1,13 @@
+"""The smoke-scale reproduction of scmoe."""
+
+from __future__ import annotations
+
+from polyculture.reproductions.scmoe import reproduce
+
+
+def test_the_claim_holds_and_fails_under_its_control() -> None:
+    finding = reproduce(scale="smoke", seed=0)
+    assert finding.slug == "scmoe" and finding.scale == "smoke"
+    assert any(name.startswith("control") for name in finding.checks)
+    assert finding.values and finding.control_values and finding.plot is not None
+    assert finding.holds, [name for name, held in finding.checks.items() if not held]
