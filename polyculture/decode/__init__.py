@@ -18,5 +18,6 @@ METHODS = MethodTable(
     ("fusion-of-n", "polyculture.decode.fusion_of_n:FusionOfN"),
     ("div-se", "polyculture.decode.div_se:DivSE"),
     ("idiv-se", "polyculture.decode.div_se:IDivSE"),
+    ("symbolic-moe", "polyculture.decode.symbolic_moe:SymbolicMoE"),
 )
 __getattr__ = METHODS.export
