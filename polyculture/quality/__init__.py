@@ -2,5 +2,9 @@
 
 from polyculture.methods import MethodTable
 
-METHODS = MethodTable("quality")
+METHODS = MethodTable(
+    "quality",
+    ("heuristic", "polyculture.quality.heuristic:HeuristicQuality"),
+    ("length", "polyculture.quality.base:LengthQuality"),
+)
 __getattr__ = METHODS.export
