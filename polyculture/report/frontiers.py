@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from polyculture.measure.frontier import hypervolume
 from polyculture.measure.spectrum import feature_eigenvalues
 from polyculture.measure.vendi import vendi_of_eigenvalues
 from polyculture.pool import Pool
@@ -48,7 +49,8 @@ def frontiers(pool: Pool, selections: Mapping[str, np.ndarray], *, steps: int = 
     width = np.where(high > low, high - low, 1.0)
     curves = []
     for name, curve in raw.items():
-        area = dominated_area(np.array([((q - low[0]) / width[0], (v - low[1]) / width[1]) for _, q, v in curve]))
+        scaled = (np.array([pair[1:] for pair in curve]) - low) / width
+        area = hypervolume(scaled[:, 0], scaled[:, 1], (0.0, 0.0))
         k, quality, diversity = (list(column) for column in zip(*curve, strict=True))
         curves.append(FrontierCurve(name, k, quality, diversity, area))
     note = (
@@ -57,17 +59,3 @@ def frontiers(pool: Pool, selections: Mapping[str, np.ndarray], *, steps: int = 
         "box around all points that lies below and to the left of a line, from 0 to 1."
     )
     return {"frontiers": curves, "frontier_note": note, "diversity_name": "Vendi score"}
-
-
-def dominated_area(points: np.ndarray) -> float:
-    """Area of the union of the boxes between the origin and each point, for (m, 2) points of the unit square.
-
-    >>> dominated_area(np.array([[1.0, 0.5], [0.5, 1.0]]))
-    0.75
-    """
-    area, top = 0.0, 0.0
-    for x, y in sorted(map(tuple, points), reverse=True):
-        if y > top:
-            area += x * (y - top)
-            top = y
-    return float(area)
