@@ -17,11 +17,12 @@ from polyculture.select.base import Selector
 from polyculture.space.clusters import Clusters, choose_k, kmeans
 
 QualityAs = Literal["proportional", "softmax"]
+Shares = Literal["size", "equal"]
 
 
 @dataclass(eq=False)
 class KMQ(Selector):
-    """Each cluster gets its share of the budget by size (Eq 2); inside, rows are drawn in proportion to quality (Eq 3).
+    """Each cluster gets a share of the budget (Eq 2); inside, rows are drawn in proportion to quality (Eq 3).
 
     Draws are without replacement, unlike Eq 3: a row chosen twice teaches nothing new. Source: Diversify and Conquer
     (2024), Section 2.2.
@@ -29,6 +30,7 @@ class KMQ(Selector):
     Args:
         n_clusters: number of clusters; "auto" takes the one of highest silhouette among powers of two from 4 to 250 or
             n / 8 (on at most 2 000 rows).
+        shares: budget of a cluster: by its "size" (the paper), or "equal" (the released code).
         quality_as: draw in proportion to quality ("proportional"; needs quality of 0 or more) or to exp(quality)
             ("softmax"; any quality).
         n_init: starts of k-means.
@@ -36,6 +38,7 @@ class KMQ(Selector):
     """
 
     n_clusters: int | Literal["auto"] = "auto"
+    shares: Shares = "size"
     quality_as: QualityAs = "proportional"
     n_init: int = 5
     max_iter: int = 300
@@ -44,53 +47,57 @@ class KMQ(Selector):
     def _choose(self, pool: Pool, k: int, rng: np.random.Generator) -> np.ndarray:
         weights = draw_weights(pool.q, self.quality_as)
         found = find_clusters(pool, self.n_clusters, self.n_init, self.max_iter, rng)
-        rows = draw_within(found.labels, largest_remainder(found.sizes, k, found.sizes), weights, rng)
+        rows = draw_within(found.labels, cluster_budgets(found, k, self.shares), weights, rng)
         return rng.permutation(rows)
 
 
 @dataclass(eq=False)
 class KMRandom(Selector):
-    """kMQ without quality: each cluster gets its share of the budget by size, and inside rows are drawn uniformly.
+    """kMQ without quality: each cluster gets a share of the budget, and inside rows are drawn uniformly.
 
     Source: Diversify and Conquer (2024), Section 2.3, kM-random.
 
     Args:
         n_clusters: number of clusters; "auto" takes the one of highest silhouette.
+        shares: budget of a cluster: by its "size" (the paper), or "equal" (the released code).
         n_init: starts of k-means.
         max_iter: iterations of k-means at most.
     """
 
     n_clusters: int | Literal["auto"] = "auto"
+    shares: Shares = "size"
     n_init: int = 5
     max_iter: int = 300
 
     def _choose(self, pool: Pool, k: int, rng: np.random.Generator) -> np.ndarray:
         found = find_clusters(pool, self.n_clusters, self.n_init, self.max_iter, rng)
-        rows = draw_within(found.labels, largest_remainder(found.sizes, k, found.sizes), None, rng)
+        rows = draw_within(found.labels, cluster_budgets(found, k, self.shares), None, rng)
         return rng.permutation(rows)
 
 
 @dataclass(eq=False)
 class KMClosest(Selector):
-    """Each cluster gets its share of the budget by size, and gives the rows nearest its centroid.
+    """Each cluster gets a share of the budget, and gives the rows nearest its centroid.
 
     Ties go to the first row; rows come in order of distance to their centroid. Source: Diversify and Conquer (2024),
     Section 2.3, kM-closest.
 
     Args:
         n_clusters: number of clusters; "auto" takes the one of highest silhouette.
+        shares: budget of a cluster: by its "size" (the paper), or "equal" (the released code).
         n_init: starts of k-means.
         max_iter: iterations of k-means at most.
     """
 
     n_clusters: int | Literal["auto"] = "auto"
+    shares: Shares = "size"
     n_init: int = 5
     max_iter: int = 300
 
     def _choose(self, pool: Pool, k: int, rng: np.random.Generator) -> np.ndarray:
         found = find_clusters(pool, self.n_clusters, self.n_init, self.max_iter, rng)
         distances = found.distances(pool.X)
-        quota = largest_remainder(found.sizes, k, found.sizes)
+        quota = cluster_budgets(found, k, self.shares)
         order = np.lexsort((distances, found.labels))
         place = np.arange(len(order)) - np.searchsorted(found.labels[order], np.arange(found.k))[found.labels[order]]
         rows = order[place < quota[found.labels[order]]]
@@ -111,6 +118,14 @@ def find_clusters(
     if n_clusters < 1:
         raise BadInput(f"n_clusters should be 1 or more, or 'auto', not {n_clusters}")
     return kmeans(pool.X, min(n_clusters, len(pool)), rng=seed, n_init=n_init, max_iter=max_iter)
+
+
+def cluster_budgets(clusters: Clusters, k: int, shares: Shares) -> np.ndarray:
+    """How many of k rows each cluster gives, by its size or equally; what a small one can't give, the others do."""
+    if shares not in ("size", "equal"):
+        raise unknown("way to share the budget", shares, ("size", "equal"))
+    sizes = clusters.sizes
+    return largest_remainder(sizes if shares == "size" else np.ones(clusters.k), k, sizes)
 
 
 def draw_weights(quality: np.ndarray, quality_as: QualityAs) -> np.ndarray:
