@@ -104,14 +104,14 @@ def perplexity(token_logprobs: Sequence[Any]) -> Perplexity:
         token_logprobs: one list of log-probabilities a sample; lengths differ.
 
     Raises:
-        BadInput: there is no sample, or a log-probability is NaN.
+        BadInput: there is no sample, or a log-probability is NaN or plus infinity.
     """
     held = [np.asarray(sample, dtype=np.float64).reshape(-1) for sample in token_logprobs]
     if not held:
         raise BadInput("perplexity needs at least one sample; the list is empty")
     for row, sample in enumerate(held):
-        if np.isnan(sample).any():
-            raise BadInput(f"token_logprobs row {row + 1} holds NaN")
+        if not (sample < np.inf).all():
+            raise BadInput(f"token_logprobs row {row + 1} holds NaN or plus infinity")
     total, count = sum(float(sample.sum()) for sample in held), sum(sample.size for sample in held)
     each = np.array([_exp(-sample.mean()) if sample.size else math.nan for sample in held])
     if not count:
@@ -215,8 +215,9 @@ def _scores(quality: Any, measure: str) -> np.ndarray:
     held = np.asarray(quality, dtype=np.float64)
     if held.ndim != 1 or not held.size:
         raise BadInput(f"{measure} needs (n,) scores, at least one; these have shape {held.shape}")
-    if np.isnan(held).any():
-        raise BadInput(f"{measure}: quality row {int(np.flatnonzero(np.isnan(held))[0]) + 1} is NaN; score or drop it")
+    if not np.isfinite(held).all():
+        row = int(np.flatnonzero(~np.isfinite(held))[0]) + 1
+        raise BadInput(f"{measure}: quality row {row} is NaN or infinite; score or drop it")
     return held
 
 
