@@ -18,7 +18,7 @@ from polyculture.measure.lanczos import SpectralSums, spectral_sums
 from polyculture.measure.ngram_vendi import ngram_features
 from polyculture.measure.spectrum import Gram, item_weights, kernel_eigenvalues
 from polyculture.measure.tokens import Tokenizer, words
-from polyculture.measure.vendi import NEAR_ONE, Q, order, vendi_of_eigenvalues, vendi_scores
+from polyculture.measure.vendi import NEAR_ONE, order, vendi_of_eigenvalues, vendi_scores
 from polyculture.progress import Progress, silent
 from polyculture.space.kernels import Block, as_matrix, block_kernel, median_gamma, random_fourier_features, tiles
 
@@ -96,9 +96,10 @@ def vendi_estimate(
     >>> vendi_estimate([[0.0], [0.0], [100.0], [100.0]], gamma=1.0).how
     'exact: eigenvalues of the 4 x 4 kernel'
     """
+    value = order(q)
     return vendi_estimates(
         X,
-        (q,),
+        (value,),
         kernel=kernel,
         gamma=gamma,
         degree=degree,
@@ -111,12 +112,12 @@ def vendi_estimate(
         n_features=n_features,
         rng=rng,
         progress=progress,
-    )[q]
+    )[value]
 
 
 def vendi_estimates(
     X: Any,
-    orders: Sequence[Q] = (0.5, 1.0, 2.0, math.inf),  # type: ignore[assignment]
+    orders: Sequence[float] = (0.5, 1.0, 2.0, math.inf),
     *,
     kernel: str | Block = "rbf",
     gamma: float | None = None,
@@ -130,7 +131,7 @@ def vendi_estimates(
     n_features: int = 2048,
     rng: np.random.Generator | int | None = 0,
     progress: Progress = silent,
-) -> dict[Q, Estimate]:
+) -> dict[float, Estimate]:
     """Estimates of several orders from the same products or features; arguments as for :func:`vendi_estimate`."""
     X = as_matrix(X)
     n = len(X)
@@ -255,8 +256,8 @@ def _exponents(X: np.ndarray, gamma: float) -> tuple[np.ndarray, Block]:
 
 
 def _from_products(
-    product: Callable[..., np.ndarray], n: int, orders: Sequence[Q], trace: float, parameters: dict[str, Any]
-) -> dict[Q, Estimate]:
+    product: Callable[..., np.ndarray], n: int, orders: Sequence[float], trace: float, parameters: dict[str, Any]
+) -> dict[float, Estimate]:
     finite = {q: order(q) for q in orders if not math.isinf(order(q))}
     functions = {q: _summand(value) for q, value in finite.items()}
     found = spectral_sums(product, n, functions, trace=trace, **parameters)
@@ -290,13 +291,13 @@ def _estimate(found: SpectralSums, q: Any, value: float, how: str) -> Estimate:
 
 def _from_features(
     X: np.ndarray,
-    orders: Sequence[Q],
+    orders: Sequence[float],
     gamma: float | None,
     p: Any,
     n_features: int,
     rng: np.random.Generator | int | None,
     progress: Progress,
-) -> dict[Q, Estimate]:
+) -> dict[float, Estimate]:
     """Exact scores of all features and of two independent halves of them.
 
     The bias falls as 1 / features, so the last step of doubling is about what is still missing; the difference of the

@@ -9,7 +9,7 @@ Friedman & Dieng, The Vendi Score (2022), sections 3 and 4 (definition and the d
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -80,6 +80,17 @@ class Gram:
         part = B.T @ B
         self.matrix = part if self.matrix is None else self.matrix + part
         return self
+
+    @classmethod
+    def sum(cls, parts: Sequence[Gram]) -> Gram:
+        """The sum over the rows of all parts, which are at least one and not empty."""
+        whole = cls(normalize=parts[0].normalize)
+        for part in parts:
+            assert part.matrix is not None
+            whole.matrix = part.matrix.copy() if whole.matrix is None else whole.matrix + part.matrix
+            whole.weight += part.weight
+            whole.n, whole.zero_rows = whole.n + part.n, whole.zero_rows + part.zero_rows
+        return whole
 
     def without(self, other: Gram) -> Gram:
         """This sum less the rows of another: leave-a-group-out at no further cost."""

@@ -11,9 +11,9 @@ noise scores high. With q < 1 and wide clusters the spread within clusters is co
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -26,8 +26,6 @@ NEAR_ONE = 1e-6
 """Orders this close to 1 are taken as 1, where the general formula divides by 1 - q."""
 
 ORDERS: tuple[float, ...] = (0.1, 0.5, 1.0, 2.0, math.inf)
-
-Q = TypeVar("Q", bound=Hashable)
 
 
 def order(q: Any) -> float:
@@ -144,7 +142,7 @@ def vendi_score(
 
 def vendi_scores(
     X: Any,
-    orders: Sequence[Q] = ORDERS,  # type: ignore[assignment]
+    orders: Sequence[float] = ORDERS,
     *,
     kernel: str | Block = "cosine",
     gamma: float | None = None,
@@ -155,7 +153,7 @@ def vendi_scores(
     eig_tol: float | None = None,
     max_rows: int = EXACT_ROWS,
     progress: Progress = silent,
-) -> dict[Q, float]:
+) -> dict[float, float]:
     """The Vendi scores of several orders from one spectrum, keyed by the orders as they were given.
 
     Scores do not rise with q. They are not on one scale: do not average orders. Report a quality, an order in
@@ -163,7 +161,7 @@ def vendi_scores(
 
     Args:
         X: as for :func:`vendi_score`.
-        orders: numbers from 0 up, or their spellings ("inf").
+        orders: numbers from 0 up; spellings ("inf") are understood.
         kernel: as for :func:`vendi_score`.
         gamma: as for :func:`vendi_score`.
         degree: of polynomial.
