@@ -48,8 +48,16 @@ def retry_after(error: BaseException | None) -> float | None:
 
 def failure(place: str, error: BaseException | None, why: str, scrub: Callable[[str], str]) -> ModelFailure:
     """One line: where, why, and the first words of what the server said, without the key it may quote."""
-    said = str(error).strip() if error else ""
-    return ModelFailure(f"{place}: {why}{': ' + scrub(said.splitlines()[0][:300]) if said else ''}")
+    said = " ".join(scrub(_words(error)).split()) if error else ""
+    return ModelFailure(f"{place}: {why}{': ' + said[:300] if said else ''}")
+
+
+def _words(error: BaseException) -> str:
+    """What the server said: OpenAI's ``error.message``, FastAPI's ``detail``, or the body as it is."""
+    body = getattr(error, "body", None)
+    if isinstance(body, dict):
+        body = body.get("message") or body.get("detail") or body
+    return str(body or error)
 
 
 def explained(

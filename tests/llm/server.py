@@ -104,7 +104,12 @@ def answer(body: dict[str, Any], n: int) -> dict[str, Any]:
         if "messages" in body:
             text = f"re {body['messages'][-1]['content']} seed {body.get('seed')} choice {i}"
             choices.append(
-                {"index": i, "finish_reason": "stop", "message": {"role": "assistant", "content": text}, "logprobs": None}
+                {
+                    "index": i,
+                    "finish_reason": "stop",
+                    "message": {"role": "assistant", "content": text},
+                    "logprobs": None,
+                }
             )
         else:
             choices.append({"index": i, "finish_reason": "length", "text": f"then {body['prompt']}", "logprobs": None})
@@ -112,7 +117,14 @@ def answer(body: dict[str, Any], n: int) -> dict[str, Any]:
             tokens = [{"token": "a", "logprob": -0.5, "bytes": None, "top_logprobs": []}] * 3
             choices[-1]["logprobs"] = {"content": tokens}
     usage = {"prompt_tokens": 10, "completion_tokens": 5 * n, "total_tokens": 10 + 5 * n}
-    return {"id": "x", "object": "chat.completion", "created": 0, "model": body["model"], "choices": choices, "usage": usage}
+    return {
+        "id": "x",
+        "object": "chat.completion",
+        "created": 0,
+        "model": body["model"],
+        "choices": choices,
+        "usage": usage,
+    }
 
 
 @contextlib.contextmanager

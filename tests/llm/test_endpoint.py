@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -95,7 +97,7 @@ def test_trouble_that_passes_is_tried_again(trouble: object):
 def test_retry_after_is_honoured_and_too_long_a_wait_is_a_failure():
     with serving(lambda i, body: ("status", 429, {"Retry-After": "1"}, "wait") if i == 0 else "ok") as server:
         endpoint(server).generate(["a"])
-        assert 1.0 <= server.times[1] - server.times[0] < 2.0
+        assert 1.0 <= server.times[1] - server.times[0] < 5.0
     with serving(lambda i, body: ("status", 429, {"Retry-After": "3600"}, "wait")) as server:
         with pytest.raises(ModelFailure, match="asks to wait 3600 s, more than max_wait"):
             endpoint(server).generate(["a"])
@@ -106,17 +108,17 @@ def test_back_off_grows_when_the_server_does_not_say(monkeypatch: pytest.MonkeyP
     with serving(lambda i, body: "drop" if i < 4 else "ok") as server:
         endpoint(server).generate(["a"])
         gaps = [b - a for a, b in zip(server.times, server.times[1:], strict=False)]
-        assert gaps[3] > gaps[0] and gaps[3] > 0.1
+        assert all(gap >= 0.02 * 2**i for i, gap in enumerate(gaps[:3])) and gaps[3] >= 0.1
 
 
 def test_a_slow_answer_times_out_and_is_tried_again():
-    with serving(lambda i, body: ("slow", 2.0) if i == 0 else "ok") as server:
+    with serving(lambda i, body: ("slow", 8.0) if i == 0 else "ok") as server:
         start = time.monotonic()
         endpoint(server, timeout=0.3).generate(["a"])
-        assert time.monotonic() - start < 1.5
-    with serving(lambda i, body: ("slow", 1.0)) as server:
-        with pytest.raises(ModelFailure, match=r"no answer within 0.2 s in 2 tries; raise the timeout"):
-            endpoint(server, timeout=0.2, retries=1).generate(["a"])
+        assert time.monotonic() - start < 6
+    late = pytest.raises(ModelFailure, match=r"no answer within 0.2 s in 2 tries; raise the timeout")
+    with serving(lambda i, body: ("slow", 1.0)) as server, late:
+        endpoint(server, timeout=0.2, retries=1).generate(["a"])
 
 
 @pytest.mark.parametrize(
@@ -159,8 +161,14 @@ def test_an_endpoint_that_is_not_there_fails_in_one_line():
 def test_what_was_in_flight_when_another_failed_is_still_kept():
     from polyculture.llm.asks import Ask, Watch
 
+    refused = threading.Event()
+
     def behaviour(i: int, body: dict) -> object:
-        return ("status", 404, {}, "no") if "bad" in body["messages"][0]["content"] else ("slow", 0.3)
+        if "bad" in body["messages"][0]["content"]:
+            refused.set()
+            return ("status", 404, {}, "no")
+        refused.wait(20)
+        return ("slow", 0.4)
 
     arrived: list[int] = []
     with serving(behaviour) as server:
@@ -173,9 +181,24 @@ def test_what_was_in_flight_when_another_failed_is_still_kept():
         assert server.hits == 4, "nothing was begun after the failure"
 
 
+def crowd(size: int, seconds: float) -> Iterator[Server]:
+    """A server that lets nobody go before ``size`` requests were in flight together, and then takes ``seconds``."""
+    held: list[Server] = []
+
+    def behaviour(i: int, body: dict) -> object:
+        until = time.monotonic() + 20
+        while held[0].most_in_flight < size and time.monotonic() < until:
+            time.sleep(0.005)
+        return ("slow", seconds)
+
+    with serving(behaviour) as server:
+        held.append(server)
+        yield server
+
+
 def test_the_concurrency_limit_holds_across_threads_and_is_used():
-    with serving(lambda i, body: ("slow", 0.05)) as server:
-        llm = endpoint(server, concurrency=5)
+    with contextlib.contextmanager(crowd)(5, 0.02) as server:
+        llm = endpoint(server, concurrency=5, timeout=30.0)
         threads = [threading.Thread(target=llm.generate, args=([f"{t}-{i}" for i in range(10)],)) for t in range(3)]
         for thread in threads:
             thread.start()
@@ -185,13 +208,12 @@ def test_the_concurrency_limit_holds_across_threads_and_is_used():
 
 
 def test_sixty_four_in_flight_are_answered_at_once():
-    with serving(lambda i, body: ("slow", 0.2)) as server:
-        llm = endpoint(server, concurrency=64)
+    with contextlib.contextmanager(crowd)(64, 0.2) as server:
+        llm = endpoint(server, concurrency=64, timeout=30.0)
         start = time.monotonic()
         llm.generate([f"p{i}" for i in range(256)])
-        seconds = time.monotonic() - start
-        assert server.most_in_flight == 64
-        assert seconds < 8, "one after the other they would take 51 s"
+        assert server.most_in_flight == 64 and server.hits == 256
+        assert time.monotonic() - start < 25, "one after the other they would take 51 s"
 
 
 def test_works_inside_a_running_event_loop():
