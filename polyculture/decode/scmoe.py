@@ -152,7 +152,7 @@ class SelfContrast(LogitsProcessor):
     come after the contrast. Wrap the call in ``routing(model, [1, 2, 3])`` for another strong routing.
 
     Padding on the left is recognised by ``pad_token_id`` of the generation config, unless that also begins a sequence;
-    give ``attention_mask`` if prompts may begin with that token.
+    give ``attention_mask`` if prompts may begin with that token. ``weak_pass.reset()`` frees the last cache.
 
     Args:
         model: the mixture of experts that ``generate`` is called on.
@@ -181,18 +181,16 @@ class SelfContrast(LogitsProcessor):
         attention_mask: torch.Tensor | None = None,
     ) -> None:
         _check_options(beta, alpha, strong_temperature, weak_temperature)
-        n_experts = Gates(model).n_experts
         if isinstance(weak, str):
             if weak != "random":
                 raise BadInput(f"weak = '{weak}', but it should be gate ranks such as (2,), or 'random'")
-            self._weak_pass = WeakPass(model, lambda length: RandomExpert(_step_seed(seed, length)))
+            self.weak_pass = WeakPass(model, lambda length: RandomExpert(_step_seed(seed, length)))
         else:
             route = Ranks(tuple(weak))
+            self.weak_pass = WeakPass(model, lambda length: route)
+            n_experts = Gates(model).n_experts
             if max(route.ranks) > n_experts:
-                raise BadInput(
-                    f"weak = {route.ranks}, but the model has {n_experts} experts: ranks are 1 to {n_experts}"
-                )
-            self._weak_pass = WeakPass(model, lambda length: route)
+                raise BadInput(f"weak = {route.ranks}, but the model has {n_experts} experts: ranks go up to that")
         self.beta = beta
         self.alpha = alpha
         self.weak = weak
@@ -203,10 +201,10 @@ class SelfContrast(LogitsProcessor):
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.Tensor) -> torch.Tensor:
         """(B, T) ids so far and (B, V) strong logits to (B, V) contrast logits."""
-        mask = _prompt_mask(self._weak_pass.model, input_ids, self.attention_mask)
+        mask = _prompt_mask(self.weak_pass.model, input_ids, self.attention_mask)
         return contrast(
             scores,
-            self._weak_pass.logits(input_ids, mask).to(scores),
+            self.weak_pass.logits(input_ids, mask).to(scores),
             beta=self.beta,
             alpha=self.alpha,
             strong_temperature=self.strong_temperature,
@@ -235,15 +233,15 @@ class ContrastiveDecoding(LogitsProcessor):
         attention_mask: torch.Tensor | None = None,
     ) -> None:
         _check_options(beta, alpha, 1.0, 1.0)
-        self._weak_pass = WeakPass(amateur)
+        self.weak_pass = WeakPass(amateur)
         self.beta = beta
         self.alpha = alpha
         self.attention_mask = attention_mask
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.Tensor) -> torch.Tensor:
         """(B, T) ids so far and (B, V) logits of the expert model to (B, V) contrast logits."""
-        mask = _prompt_mask(self._weak_pass.model, input_ids, self.attention_mask)
-        weak = self._weak_pass.logits(input_ids, mask).to(scores)
+        mask = _prompt_mask(self.weak_pass.model, input_ids, self.attention_mask)
+        weak = self.weak_pass.logits(input_ids, mask).to(scores)
         return contrast(scores, weak, beta=self.beta, alpha=self.alpha)
 
 

@@ -10,6 +10,7 @@ import torch
 from polyculture.decode.scmoe import ContrastiveDecoding, SelfContrast, WeakPass, contrast, rank_divergence
 from polyculture.errors import BadInput
 from polyculture.llm.routing import Ranks, routing
+from polyculture.methods import build
 from tests.moe_models import MODELS, tiny_moe
 
 PROMPTS = torch.tensor([[0, 0, 5, 6, 7], [9, 8, 12, 3, 4], [0, 21, 22, 23, 30]])
@@ -74,12 +75,12 @@ def test_beams_that_change_places_keep_their_caches() -> None:
     fresh = SelfContrast(model, alpha=0.001)
 
     def from_scratch(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        fresh._weak_pass.reset()
+        fresh.weak_pass.reset()
         return fresh(ids, scores)
 
     lengths = []
-    seen = cached._weak_pass._seen
-    cached._weak_pass._seen = lambda ids, mask: lengths.append(seen(ids, mask)) or lengths[-1]  # type: ignore[method-assign]
+    seen = cached.weak_pass._seen
+    cached.weak_pass._seen = lambda ids, mask: lengths.append(seen(ids, mask)) or lengths[-1]  # type: ignore[method-assign]
     got = model.generate(PROMPTS, logits_processor=[cached], **options)
     assert lengths == [0, 5, 6, 7, 8, 9, 10]  # one prefill, then one token a step
     assert torch.equal(got, model.generate(PROMPTS, logits_processor=[from_scratch], **options))
@@ -159,3 +160,9 @@ def test_bad_options_are_named() -> None:
         contrast(torch.full((1, 3), -torch.inf), torch.zeros(1, 3))
     with pytest.raises(BadInput, match="one shape"):
         ContrastiveDecoding(model)(PROMPTS, torch.zeros(3, 41))
+
+
+def test_weak_routings_are_read_from_a_command_line() -> None:
+    model = tiny_moe("mixtral")
+    assert build("decode", "scmoe", model=model, weak="1,3").weak == (1, 3)
+    assert build("decode", "scmoe", model=model, weak="random").weak == "random"
