@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import string
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 
 from polyculture.errors import unknown
@@ -84,29 +84,29 @@ def _plain_fractions(text: str) -> str:
     return _FRACTION.sub(r"\1/\2", text)
 
 
-def _numbers(text: str) -> list[str]:
-    # "2 = 5" and "16 - 3": a sign directly after a digit, a letter or a bracket is an operation, not part of a number.
-    found = (_canonical(match) for match in _NUMBER.finditer(_plain_fractions(text)))
-    return [number for number in found if number is not None]
+def _first(matches: Iterable[re.Match[str]]) -> str | None:
+    return next((number for match in matches if (number := _canonical(match)) is not None), None)
 
 
 def _first_number(text: str) -> str | None:
+    text = _plain_fractions(text)
     sum_, equals, result = text.rpartition("=")
-    if equals and not re.search("[A-Za-z]", sum_) and (numbers := _numbers(result)):
-        return numbers[0]  # "A: 2 * 9 = 18": the result stands last
-    numbers = _numbers(text)
-    return numbers[0] if numbers else None
+    if equals and not re.search("[A-Za-z]", sum_) and (number := _first(_NUMBER.finditer(result))) is not None:
+        return number  # "A: 2 * 9 = 18": the result stands last
+    return _first(_NUMBER.finditer(text))
 
 
 def _last_number(text: str) -> str | None:
-    numbers = _numbers(text)
-    return numbers[-1] if numbers else None
+    return _first(reversed(list(_NUMBER.finditer(_plain_fractions(text)))))
 
 
 def _canonical(match: re.Match[str]) -> str | None:
     if len(match[0]) > _LONGEST:
         return None
     whole, mixed, top, bottom = (match[name] for name in ("whole", "mixed", "top", "bottom"))
+    negative = bool(match["inner"]) or (match["sign"] == "-" and not match[0].startswith("- "))  # "16 - 3" subtracts
+    if top and top.isdecimal() and not (bottom or match["power"]):
+        return str(-int(top) if negative else int(top))
     try:
         if mixed:
             value = Fraction(whole) + Fraction(mixed)
@@ -116,10 +116,7 @@ def _canonical(match: re.Match[str]) -> str | None:
             value *= Fraction(10) ** int(match["power"][1:])
     except ZeroDivisionError:
         return None
-    spaced_sign = match["sign"] and match[0].startswith(f"{match['sign']} ")
-    if (match["sign"] == "-" and not spaced_sign) or match["inner"]:
-        value = -value
-    return _written(value)
+    return _written(-value if negative else value)
 
 
 def _written(value: Fraction) -> str:
