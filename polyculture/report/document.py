@@ -45,7 +45,8 @@ def document(
             **context,
         )
     )
-    return str(page)
+    # A lone surrogate can't be written as UTF-8; a question mark keeps the page readable.
+    return str(page).encode("utf-8", errors="replace").decode("utf-8")
 
 
 def embeddable_json(value: Any) -> str:
@@ -57,8 +58,7 @@ def embeddable_json(value: Any) -> str:
     text = json.dumps(plain(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
-    # A lone surrogate can't be written as UTF-8; the replacement character keeps the page readable.
-    return text.encode("utf-8", errors="replace").decode("utf-8")
+    return text
 
 
 def number(value: Any, digits: int = 4) -> str:

@@ -92,13 +92,13 @@ def _card(line: Headline, baselines: list[str]) -> dict[str, Any]:
         ((name, value) for name, value in line.baselines.items() if _finite(value.value)), ("whole pool", line.before)
     )
     change, verdict = _change(other, line)
-    direction = {True: "higher is better", False: "lower is better", None: "neither direction is better"}
+    direction = {True: "higher is better", False: "lower is better", None: ""}
     return {
         "name": line.name,
         "meaning": line.meaning,
         "direction": direction[line.higher_is_better],
-        "before": None if line.before is None else line.before.value,
-        "after": None if line.after is None else line.after.value,
+        "before": _known(line.before),
+        "after": _known(line.after),
         "change": change,
         "against": against,
         "verdict": verdict,
@@ -203,6 +203,10 @@ def _flat(parameters: Mapping[str, Any], prefix: str = "") -> Any:
                 f"{prefix}{name}",
                 value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str),
             )
+
+
+def _known(value: Value | None) -> float | None:
+    return None if value is None or value.value is None or math.isnan(value.value) else value.value
 
 
 def _finite(value: float | None) -> TypeGuard[float]:

@@ -132,7 +132,8 @@ def _place(X: np.ndarray, rows: np.ndarray, method: MapMethod, rng: np.random.Ge
             f"Placed by t-SNE (perplexity {perplexity:.0f}) of the directions of the embeddings: neighbours stay "
             "together; distances between far groups and the sizes of clumps mean nothing."
         )
-    pca = PCA(min(2, *fitted.shape), random_state=seed).fit(fitted)
+    with np.errstate(invalid="ignore"):  # rows that are all alike have no variance to explain
+        pca = PCA(min(2, *fitted.shape), random_state=seed).fit(fitted)
     xy = pca.transform(shown)
     if xy.shape[1] == 1:
         xy = np.column_stack([xy, np.zeros(len(xy))])
