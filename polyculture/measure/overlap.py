@@ -1,8 +1,9 @@
 """How much texts repeat one another: self-BLEU, pairwise BLEU, ROUGE-L homogenisation, n-gram cosine diversity.
 
-BLEU (Papineni et al., 2002) is nltk's ``sentence_bleu`` with smoothing method 1, to the last digit, without a pass over the references for each
-text: the clipping count of an n-gram among all OTHER texts is its largest count, or the second largest for the text
-that holds the largest (self-BLEU), and the clipped matches of all pairs are one sparse product (pairwise BLEU).
+BLEU (Papineni et al., 2002) is nltk's ``sentence_bleu`` with smoothing method 1, to the last digit, without a pass
+over the references for each text: the clipping count of an n-gram among all OTHER texts is its largest count, or the
+second largest for the text that holds the largest (self-BLEU), and the clipped matches of all pairs are one sparse
+product (pairwise BLEU).
 ROUGE-L takes all pairs at once through bit-parallel longest common subsequences, side by side in one big integer.
 
 Sources: "Surveying the Effects of Quality, Diversity, and Complexity in Synthetic Data From Large Language Models"

@@ -1,8 +1,6 @@
 """How far apart embeddings lie: pairwise, nearest-neighbour and clique distances, without an n x n matrix.
 
-The measures of embeddings of "Surveying the Effects of Quality, Diversity, and Complexity in Synthetic Data From Large
-Language Models" (2024) and of "MetaSynth" (2025). Cosine distance is 1 - cosine similarity, in [0, 2]; a zero row is at
-1 from everything. All is computed in float64.
+Cosine distance is 1 - cosine similarity, in [0, 2]; a zero row is at 1 from everything. All is computed in float64.
 
 Sources: "Surveying the Effects of Quality, Diversity, and Complexity in Synthetic Data From Large Language Models"
 (2024), and the papers that a function names.
