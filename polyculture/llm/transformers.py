@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import itertools
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -15,12 +14,12 @@ import torch
 
 from polyculture.errors import BadInput
 from polyculture.llm.asks import NO_WATCH, Ask, GeneratesByAsk, Watch, admit
-from polyculture.llm.base import Completion, Prompt, Sampling, as_messages, as_text, prompt_key, sample_seed
+from polyculture.llm.base import Completion, Prompt, Sampling, prompt_key, sample_seed
+from polyculture.llm.batches import batches, can_share, left_padded, prefill, runs
+from polyculture.llm.chat import PromptReader
 from polyculture.llm.loading import load, on_device
 from polyculture.llm.sampling import RawLogprobs, SeededSampling, StopStrings, stop_at, warpers
-
-SCORE_BYTES = 256 * 2**20
-"""Most bytes the logits of one scoring batch may take."""
+from polyculture.llm.scoring import Scorer
 
 
 class TransformersLLM(GeneratesByAsk):
@@ -44,7 +43,8 @@ class TransformersLLM(GeneratesByAsk):
         batch_size: most sequences computed at once.
         chat: True and False force string prompts to be, or not to be, user messages.
         logits_processors: transformers LogitsProcessors run on the raw logits, before temperature and truncation.
-        share_prompts: compute a prompt that has several samples or completions once.
+        share_prompts: compute a prompt that has several samples or completions once, where its cache can be
+            copied (a recurrent layer's can't).
 
     Raises:
         BadInput: there is no such model, or it can't be loaded.
@@ -74,7 +74,8 @@ class TransformersLLM(GeneratesByAsk):
         self.batch_size = batch_size
         self.chat = chat
         self.logits_processors = tuple(logits_processors)
-        self.share_prompts = share_prompts
+        self.share_prompts = share_prompts and can_share(self.model)
+        self._reader = PromptReader(self.tokenizer, chat, self.name)
 
     def with_processors(self, *processors: Any) -> TransformersLLM:
         """The same model in memory, sampled through other LogitsProcessors."""
@@ -102,7 +103,7 @@ class TransformersLLM(GeneratesByAsk):
 
     def prompt_text(self, prompt: Prompt) -> str:
         """The prompt as the model sees it, special tokens of the chat template included."""
-        return self._rendered(prompt)[0]
+        return self._reader.text(prompt)
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:
         """The prompt's token ids.
@@ -110,31 +111,7 @@ class TransformersLLM(GeneratesByAsk):
         Raises:
             BadInput: it is empty and the tokenizer has no begin-of-sequence token, or the template refuses it.
         """
-        text, is_template = self._rendered(prompt)
-        # A template writes its own special tokens; adding them again would begin the sequence twice.
-        ids = list(self.tokenizer(text, add_special_tokens=not is_template)["input_ids"])
-        if ids and ids[-1] == self.tokenizer.eos_token_id and not is_template and not text.endswith(self._eos_text):
-            ids.pop()
-        if not ids and self.tokenizer.bos_token_id is None:
-            raise BadInput(
-                f"{self.name}: the prompt is empty and the tokenizer has no begin-of-sequence token; give text"
-            )
-        return ids or [self.tokenizer.bos_token_id]
-
-    @property
-    def _eos_text(self) -> str:
-        return self.tokenizer.eos_token or "\0"
-
-    def _rendered(self, prompt: Prompt) -> tuple[str, bool]:
-        has_template = bool(getattr(self.tokenizer, "chat_template", None))
-        as_chat = not isinstance(prompt, str) or (has_template if self.chat is None else self.chat)
-        if not as_chat or not has_template:
-            return as_text(as_messages(prompt) if as_chat else prompt), False
-        try:
-            text = self.tokenizer.apply_chat_template(as_messages(prompt), tokenize=False, add_generation_prompt=True)
-        except Exception as error:  # a template raises whatever it likes, most often jinja2's TemplateError
-            raise BadInput(f"{self.name}: the chat template refuses the messages: {error}") from error
-        return text, True
+        return self._reader.ids(prompt)
 
     def answer_asks(
         self, asks: Sequence[Ask], *, sampling: Sampling, seed: int | None, watch: Watch = NO_WATCH
@@ -145,7 +122,7 @@ class TransformersLLM(GeneratesByAsk):
         room = [self._room(tokens, sampling.max_tokens) for tokens in ids]
         answers: dict[int, Completion] = {}
         order = sorted(range(len(asks)), key=lambda i: (-room[i], len(ids[i]), ids[i], i))
-        for batch in _batches(order, self.batch_size, lambda i: room[i]):
+        for batch in batches(order, self.batch_size, lambda i: room[i]):
             admitted, refusal = admit(watch, batch)
             if admitted:
                 seeds = [sample_seed(seed, asks[i].prompt, asks[i].sample) for i in admitted]
@@ -176,7 +153,7 @@ class TransformersLLM(GeneratesByAsk):
         processors = [raw, *self.logits_processors]
         if sampling.temperature > 0:
             processors += [*warpers(sampling), SeededSampling(seeds)]
-        input_ids, mask = self._left_padded(prompts)
+        input_ids, mask = left_padded(prompts, self._pad_id, self.device)
         length = input_ids.shape[1]
         config = GenerationConfig(
             max_new_tokens=room,
@@ -243,7 +220,6 @@ class TransformersLLM(GeneratesByAsk):
         ends = [list(self.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in completions]
         return self.token_logprobs(starts, ends)
 
-    @torch.inference_mode()
     def token_logprobs(self, prompts: Sequence[list[int]], completions: Sequence[list[int]]) -> list[np.ndarray]:
         """``logprobs`` on token ids; prompts have at least one token.
 
@@ -256,94 +232,17 @@ class TransformersLLM(GeneratesByAsk):
                     f"{self.name}: the prompt has {len(start)} tokens and the completion {len(end)}, the model takes "
                     f"{self.context} together; shorten them, or use a model with a longer context"
                 )
-        scores: dict[int, np.ndarray] = {i: np.zeros(0) for i, end in enumerate(completions) if not end}
-        order = sorted(
-            (i for i in range(len(prompts)) if completions[i]), key=lambda i: (prompts[i], len(completions[i]))
-        )
-        alone: list[int] = []
-        for together in _runs(order, lambda i: prompts[i]):
-            if self.share_prompts and len(together) > 1 and len(prompts[together[0]]) > 1:
-                scores |= self._score_shared(prompts[together[0]], {i: completions[i] for i in together})
-            else:
-                alone += together
-        alone.sort(key=lambda i: len(prompts[i]) + len(completions[i]))
-        for batch in self._score_batches(alone, completions):
-            sequences = [[*prompts[i], *completions[i]] for i in batch]
-            input_ids, mask = self._left_padded(sequences)
-            longest = max(len(completions[i]) for i in batch)
-            positions = (mask.cumsum(1) - 1).clamp(min=0)
-            # Padding on the left makes every completion end in the last column, so few logits need be kept.
-            logits = self._logits(input_ids, mask, positions, keep=longest + 1)
-            for row, i in enumerate(batch):
-                length = len(completions[i])
-                scores[i] = _terms(logits[row, -length - 1 : -1], completions[i])
-        return [scores[i] for i in range(len(prompts))]
-
-    def _score_shared(self, prompt: list[int], ends: dict[int, list[int]]) -> dict[int, np.ndarray]:
-        scores = {}
-        prefix = self._prefill([prompt[:-1]])
-        for batch in self._score_batches(list(ends), ends):
-            cache = copy.deepcopy(prefix)
-            cache.batch_repeat_interleave(len(batch))
-            longest = max(len(ends[i]) for i in batch)
-            # The last token of the prompt goes in again: its logits score the first token of the completion.
-            rows = [[prompt[-1], *ends[i][:-1]] for i in batch]
-            input_ids = torch.tensor([row + [self._pad_id] * (longest - len(row)) for row in rows], device=self.device)
-            mask = torch.tensor(
-                [[1] * (len(prompt) - 1 + len(row)) + [0] * (longest - len(row)) for row in rows], device=self.device
-            )
-            positions = torch.arange(len(prompt) - 1, len(prompt) - 1 + longest, device=self.device)
-            logits = self._logits(input_ids, mask, positions.expand(len(rows), -1), past_key_values=cache)
-            for row, i in enumerate(batch):
-                scores[i] = _terms(logits[row, : len(ends[i])], ends[i])
-        return scores
-
-    def _score_batches(self, order: list[int], ends: Any) -> Iterable[list[int]]:
-        batch: list[int] = []
-        for i in order:
-            longest = max([len(ends[j]) for j in batch] + [len(ends[i])]) + 1
-            size = (len(batch) + 1) * longest * self.model.config.get_text_config().vocab_size * 4
-            if batch and (len(batch) == self.batch_size or size > SCORE_BYTES):
-                yield batch
-                batch = []
-            batch.append(i)
-        if batch:
-            yield batch
-
-    def _logits(self, input_ids: Any, mask: Any, positions: Any, keep: int = 0, **more: Any) -> Any:
-        return self.model(
-            input_ids=input_ids,
-            attention_mask=mask,
-            position_ids=positions,
-            logits_to_keep=keep,
-            use_cache=bool(more),
-            **more,
-        ).logits
+        return Scorer(self.model, self._pad_id, self.batch_size, self.share_prompts).score(prompts, completions)
 
     def _shared_prefix(self, prompts: list[list[int]]) -> dict[str, Any]:
         """A cache of all but the last token of every prompt, each distinct prompt computed once."""
-        distinct = list(_runs(range(len(prompts)), lambda i: prompts[i]))
+        distinct = list(runs(range(len(prompts)), lambda i: prompts[i]))
         if not self.share_prompts or len(distinct) == len(prompts) or min(map(len, prompts)) < 2:
             return {}
-        cache = self._prefill([prompts[rows[0]][:-1] for rows in distinct])
+        cache = prefill(self.model, [prompts[rows[0]][:-1] for rows in distinct], self._pad_id)
         which = [k for k, rows in enumerate(distinct) for _ in rows]
         cache.batch_select_indices(torch.tensor(which, device=self.device))
         return {"past_key_values": cache}
-
-    def _prefill(self, prompts: list[list[int]]) -> Any:
-        from transformers import DynamicCache
-
-        input_ids, mask = self._left_padded(prompts)
-        cache = DynamicCache(config=self.model.config)
-        positions = (mask.cumsum(1) - 1).clamp(min=0)
-        self._logits(input_ids, mask, positions, keep=1, past_key_values=cache)
-        return cache
-
-    def _left_padded(self, sequences: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-        longest = max(map(len, sequences))
-        ids = [[self._pad_id] * (longest - len(s)) + s for s in sequences]
-        mask = [[0] * (longest - len(s)) + [1] * len(s) for s in sequences]
-        return torch.tensor(ids, device=self.device), torch.tensor(mask, device=self.device)
 
     @property
     def device(self) -> torch.device:
@@ -373,21 +272,3 @@ def _by_prompt(prompts: Iterable[Prompt], compute: Callable[[Prompt], list[int]]
             known[key] = compute(prompt)
         found.append(known[key])
     return found
-
-
-def _runs(order: Iterable[int], key: Callable[[int], Any]) -> Iterable[list[int]]:
-    return (list(group) for _, group in itertools.groupby(order, key))
-
-
-def _batches(order: Sequence[int], size: int, key: Callable[[int], Any]) -> Iterable[list[int]]:
-    """Runs of at most ``size`` with the same key."""
-    for run in _runs(order, key):
-        for start in range(0, len(run), size):
-            yield run[start : start + size]
-
-
-def _terms(logits: torch.Tensor, tokens: list[int]) -> np.ndarray:
-    """Log-probability of each token under its row of logits, a row at a time in float32."""
-    chosen = torch.tensor(tokens, device=logits.device)[:, None]
-    raw = logits.float()
-    return (raw.gather(1, chosen)[:, 0] - raw.logsumexp(dim=1)).double().cpu().numpy()

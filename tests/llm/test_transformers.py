@@ -129,6 +129,36 @@ def test_mixtures_of_experts_share_prompts_too(make, tmp_path: Path):
         np.testing.assert_allclose(a, b, atol=1e-4)
 
 
+def other_model(kind: str, tokenizer):
+    """A sliding window of 8 tokens, relative positions, or a recurrent state, in place of Llama's cache."""
+    import transformers
+
+    sizes = {"vocab_size": len(tokenizer), "hidden_size": 32, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}
+    heads = {"num_hidden_layers": 2, "num_attention_heads": 4}
+    more = {
+        "Mistral": {**heads, "num_key_value_heads": 2, "intermediate_size": 64, "sliding_window": 8},
+        "Bloom": {"n_layer": 2, "n_head": 4},
+        "Mamba": {"num_hidden_layers": 2, "state_size": 4},
+    }[kind]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return getattr(transformers, f"{kind}ForCausalLM")(getattr(transformers, f"{kind}Config")(**sizes, **more))
+
+
+@pytest.mark.parametrize("kind", ["Mistral", "Bloom", "Mamba"])
+def test_other_kinds_of_cache_and_position(kind: str):
+    tokenizer = train_tokenizer()
+    model = other_model(kind, tokenizer)
+    fast = TransformersLLM(model, tokenizer)
+    slow = TransformersLLM(model, tokenizer, share_prompts=False, batch_size=1)
+    assert fast.share_prompts == (kind != "Mamba")
+    ours, theirs = (m.generate(PROMPTS, n=2, seed=0, sampling=Sampling(max_tokens=12)) for m in (fast, slow))
+    assert [[c.text for c in row] for row in ours] == [[c.text for c in row] for row in theirs]
+    pairs = [PROMPTS[1]] * 3, ["yes", "no way", "x" * 20]
+    for a, b in zip(fast.logprobs(*pairs), slow.logprobs(*pairs), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
 def test_a_shared_prompt_is_faster(tmp_path: Path):
     folder = tiny_llama(tmp_path, hidden_size=64, context=1024)
     fast, slow = TransformersLLM(folder), TransformersLLM(folder, share_prompts=False)
