@@ -1,4 +1,4 @@
-"""The numbers at the top of a report: each measure of the pool, of the choice, and of other choices of the same size."""
+"""The numbers at the top of a report: each measure of the pool, the choice, and other choices of the same size."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ class Told(NamedTuple):
 MEASURES: Mapping[str, Told] = {
     "vendi": Told(
         "Vendi score",
-        "How many entirely different records the set amounts to. It grows with size: compare with choices of the same size.",
+        "How many entirely different records the set amounts to. It grows with size: compare with choices of the same "
+        "size.",
         True,
     ),
     "mean-reward": Told("mean quality", "The mean of the quality given to each record.", True),
@@ -98,7 +99,7 @@ def neighbour_measures(
     covered: dict[str, Value] = {}
     for name, rows in selections.items():
         if len(rows) > 1:
-            inside = rows if len(rows) <= len(sample) else sample if name == WHOLE else rows[: len(sample)]
+            inside = sample if name == WHOLE else rows[:: -(-len(rows) // len(sample))]
             duplicated[name] = Value(float((_nearest_other(pool.X, rows, inside) >= NEAR).mean()))
         if name != WHOLE and len(rows):
             distance, _ = nearest_neighbors(pool.X[rows], 1, queries=pool.X[sample], exclude_self=False)
@@ -128,9 +129,8 @@ def headline(
         held = values[name]
         told = MEASURES.get(name) or Told(name, _meaning(name), None)
         others = {base: held[base] for base in baselines if base in held}
-        lines.append(
-            Headline(told.name, told.meaning, held.get(WHOLE), held.get(CHOSEN), others, told.higher_is_better)
-        )
+        before, after = held.get(WHOLE), held.get(CHOSEN)
+        lines.append(Headline(told.name, told.meaning, before, after, others, told.higher_is_better))
     return lines
 
 
