@@ -18,12 +18,14 @@ from polyculture.errors import BadInput
 from polyculture.progress import Progress, silent
 from polyculture.space.kernels import Block, as_matrix, feature_map, kernel_matrix, unit_rows
 
-BLOCK_ROWS = 4096
+BLOCK_ROWS = 2048
 EXACT_ROWS = 10_000
 """Largest n whose n x n spectrum is computed without being asked to: about 2 GiB and a minute or two."""
 
 DIAGONAL_TOLERANCE = 1e-6
 INDEFINITE = -1e-6
+SAFE = (1e-200, 1e200)
+"""Squared lengths between which rows are divided by their length without a second look."""
 
 
 def item_weights(p: Any, n: int) -> np.ndarray | None:
@@ -64,10 +66,17 @@ class Gram:
         Raises:
             BadInput: NaN or infinite entries, or rows that are not of length 1 without ``normalize``.
         """
-        B = as_matrix(Z).astype(np.float64, copy=False)
-        B = unit_rows(B) if self.normalize else B
+        B = np.asarray(Z)
+        if B.ndim != 2:
+            raise BadInput(f"X should be (n, d), one candidate a row; this has shape {B.shape}")
+        B = B.astype(np.float64, copy=False)
         squares = np.einsum("ij,ij->i", B, B)
         zero = squares == 0
+        if not ((squares[~zero] > SAFE[0]) & (squares[~zero] < SAFE[1])).all() or (zero.any() and B[zero].any()):
+            # Not a number, or a square that over- or underflows: the careful way.
+            B = unit_rows(B) if self.normalize else as_matrix(B)
+            squares = np.einsum("ij,ij->i", B, B)
+            zero = squares == 0
         if not self.normalize and (np.abs(squares[~zero] - 1) > DIAGONAL_TOLERANCE).any():
             raise BadInput(
                 "rows are not of length 1, so the trace is not 1 and the score has no meaning: normalize=True"
@@ -75,8 +84,10 @@ class Gram:
         self.n += len(B)
         self.zero_rows += int(zero.sum())
         self.weight += float(len(B) if weights is None else weights.sum())
-        if weights is not None:
-            B = B * np.sqrt(weights)[:, None]
+        factor = np.ones(len(B)) if weights is None else np.sqrt(weights)
+        if self.normalize:
+            np.divide(factor, np.sqrt(squares), out=factor, where=~zero)
+        B = B * factor[:, None] if self.normalize or weights is not None else B
         part = B.T @ B
         self.matrix = part if self.matrix is None else self.matrix + part
         return self
