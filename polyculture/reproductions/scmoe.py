@@ -26,10 +26,10 @@ from polyculture.reproductions.finding import Curve, Finding, Interval, Plot, Sc
 
 SLUG = "scmoe"
 MODULUS: Mapping[Scale, int] = {"smoke": 7, "full": 13}
-STEPS: Mapping[Scale, int] = {"smoke": 160, "full": 900}
+STEPS: Mapping[Scale, int] = {"smoke": 160, "full": 600}
 BATCH: Mapping[Scale, int] = {"smoke": 64, "full": 256}
 ITEMS: Mapping[Scale, int] = {"smoke": 5_000, "full": 20_000}
-MODELS: Mapping[Scale, int] = {"smoke": 1, "full": 2}
+MODELS: Mapping[Scale, int] = {"smoke": 1, "full": 3}
 BETAS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
 RHOS = (1.0, 0.5, 0.0)
 EXPERTS = 8
