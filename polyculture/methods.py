@@ -184,6 +184,12 @@ def argument_docs(doc: str) -> dict[str, str]:
     return found
 
 
+def meaning(stage: str, name: str) -> str:
+    """What a method does: the first sentence of its docstring."""
+    doc = inspect.getdoc(table(stage)[name]) or ""
+    return " ".join(doc.split("\n\n")[0].split()).split(". ")[0].rstrip(".")
+
+
 def build(stage: str, name: str, **hyper: Any) -> Any:
     """Make a method by name: ``build("select", "kmq", n_clusters=40)``.
 

@@ -126,10 +126,10 @@ def papers(
     if json:
         print_json(held)
         return
-    rows = [
+    rows: list[list[str]] = [
         [
-            p["stage"],
-            p["slug"],
+            str(p["stage"]),
+            str(p["slug"]),
             "implemented" if p["implemented"] else "planned",
             "yes" if p["reproduction"] else "",
             f"{p['title']} ({p['year']})",

@@ -93,11 +93,7 @@ def print_comparison(title: str, before: dict[str, Any], after: dict[str, Any]) 
     rows = []
     for name, held in after["values"].items():
         whole = before["values"].get(name, {}).get("value")
-        others = []
-        for draws in baselines.values():
-            values = [draw["values"][name]["value"] for draw in draws if name in draw["values"]]
-            known = [v for v in values if v is not None]
-            others.append(number(sum(known) / len(known)) if known else "–")
+        others = [number(values.get(name, {}).get("value")) for values in baselines.values()]
         rows.append([name, number(whole), number(held["value"]), *others, held.get("meaning", "")])
     columns = ["measure", "whole pool", "kept", *baselines, "what it is"]
     print_table(title, columns, rows, right=("whole pool", "kept", *baselines))

@@ -33,7 +33,7 @@ def measure(
     from polyculture.cli.pools import load_pool
     from polyculture.files import write_json
     from polyculture.measure.on_pool import measure_pool
-    from polyculture.methods import table
+    from polyculture.methods import meaning, table
 
     names = [name.strip() for name in measures.split(",") if name.strip()] if measures else None
     for name in names or ():
@@ -59,6 +59,8 @@ def measure(
         "seed": seed,
         **found.to_dict(),
     }
+    for name, value in result["values"].items():
+        value["meaning"] = meaning("measure", name.partition(".")[0])
     if output is not None:
         write_json(output, result)
     if json:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -12,10 +13,23 @@ import numpy as np
 
 from polyculture.errors import BadInput, unknown
 from polyculture.files import atomic, write_json
-from polyculture.methods import build, parameters, table
+from polyculture.measure.on_pool import measure_pool
+from polyculture.methods import build, meaning, parameters, table
 from polyculture.recipes.state import State
 
 RANDOM_DRAWS = 5
+BASELINE_MEASURES = (
+    "vendi",
+    "vendi-orders",
+    "intdiv",
+    "mean-nn-distance",
+    "mean-reward",
+    "group-balance",
+    "ngram-diversity",
+    "compression-ratio",
+    "length",
+)
+"""What random and top-quality selections are measured by when no measures are named: what takes well under a second."""
 
 
 class StageKind(Protocol):
@@ -45,18 +59,33 @@ class Measure:
 
     def run(self, state: State, params: Mapping[str, Any], folder: Path) -> None:
         """Write ``measures.json``: each value with its interval, what was skipped and why, and the baselines."""
-        from polyculture.measure.on_pool import measure_pool
-
-        names = list(params.get("measures") or ()) or None
+        names = list(params.get("measures") or ())
         rows = state.rows
-        found = measure_pool(state.pool.take(rows), names, rng=state.seed, progress=state.progress)
-        baselines = {
-            name: [
-                measure_pool(state.pool.take(draw), names, intervals=False, rng=state.seed).to_dict() for draw in draws
+        found = measure_pool(state.pool.take(rows), names or None, rng=state.seed, progress=state.progress)
+        held = found.to_dict()
+        for name, value in held["values"].items():
+            value["meaning"] = meaning("measure", name.partition(".")[0])
+        baselines = {}
+        for baseline, draws in baseline_rows(state).items():
+            state.progress(f"measuring {baseline} selections", 0, 1)
+            taken = [
+                measure_pool(state.pool.take(draw), names or BASELINE_MEASURES, intervals=False, rng=state.seed).values
+                for draw in draws
             ]
-            for name, draws in baseline_rows(state).items()
-        }
-        write_json(folder / "measures.json", {"rows": len(rows), **found.to_dict(), "baselines": baselines})
+            baselines[baseline] = {name: spread([values[name].value for values in taken]) for name in taken[0]}
+            state.progress(f"measuring {baseline} selections", 1, 1)
+        write_json(folder / "measures.json", {"rows": len(rows), **held, "baselines": baselines})
+
+
+def spread(values: Sequence[float]) -> dict[str, float | None]:
+    """The mean of several draws, and the 95 % range that another draw falls in (Student t); one draw has no range."""
+    from scipy.stats import t
+
+    mean = float(np.mean(values))
+    if len(values) == 1:
+        return {"value": mean, "low": None, "high": None}
+    half = float(t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) * np.sqrt(1 + 1 / len(values)))
+    return {"value": mean, "low": mean - half, "high": mean + half}
 
 
 def baseline_rows(state: State) -> dict[str, list[np.ndarray]]:
@@ -134,12 +163,17 @@ class Report:
         """Gather everything the page shows."""
         from polyculture.report.build import build_curation_report
 
+        selected = [stage.params["method"] for stage in state.recipe.stages if stage.kind == "select"]
         report = build_curation_report(
             state.pool,
             state.rows,
             baselines={name: draws[0] for name, draws in baseline_rows(state).items()},
-            title=params.get("title") or f"Curating {state.pool.source}",
+            method=", then ".join(selected),
+            title=params.get("title") or "",
             parameters=state.parameters,
+            reasons=state.reasons(),
+            timings=state.timings(),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
             seed=state.seed,
             progress=state.progress,
         )

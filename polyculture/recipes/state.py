@@ -67,6 +67,27 @@ class State:
         if chosen.exists():
             self._rows = np.asarray(json.loads(chosen.read_text(encoding="utf-8"))["rows"], dtype=np.int64)
 
+    def finished(self, file: str) -> list[Path]:
+        """The artefacts of that name that this recipe's stages have left, in stage order."""
+        folders = [self.folder.stage(f"{i:02d}-{stage.kind}") for i, stage in enumerate(self.recipe.stages, 1)]
+        return [folder / file for folder in folders if (folder / file).exists()]
+
+    def reasons(self) -> dict[int, str]:
+        """Row -> why it was rejected, of every finished select stage."""
+        held: dict[int, str] = {}
+        for file in self.finished("rejected.jsonl"):
+            with file.open(encoding="utf-8") as lines:
+                for line in lines:
+                    rejection = json.loads(line)
+                    held[rejection["row"]] = rejection["reason"]
+        return held
+
+    def timings(self) -> dict[str, float]:
+        """Stage -> seconds, of those that have finished."""
+        manifests = [self.folder.stage(POOL) / "manifest.json", *self.finished("manifest.json")]
+        held = [json.loads(file.read_text(encoding="utf-8")) for file in manifests if file.exists()]
+        return {manifest["stage"]: manifest["seconds"] for manifest in held}
+
     def pool_inputs(self) -> str:
         """The fingerprint of everything the pool is made of: the source's bytes, the columns, scorer and embedder."""
         source = Path(self.recipe.data.source)
