@@ -94,7 +94,8 @@ def make_world(rng: np.random.Generator, contexts: int) -> World:
 
 def judge(world: World, W: np.ndarray, seed: int, *, best_of: int = 1) -> dict[str, float]:
     """Win rates in and out of distribution, and diversity per and across inputs in distribution."""
-    wins, outputs = [], np.zeros(0, dtype=np.int64)
+    wins: list[np.ndarray] = []
+    outputs = np.zeros((OUTPUTS, 0, SLOTS), dtype=np.int64)
     for place, x in enumerate((world.inside, world.outside)):
         rng = np.random.default_rng([seed, place])
         rival = draw(scores(x, world.truth), rng.random((OUTPUTS, len(x), SLOTS)))
