@@ -167,7 +167,7 @@ class Report:
         report = build_curation_report(
             state.pool,
             state.rows,
-            baselines={name: draws[0] for name, draws in baseline_rows(state).items()},
+            baselines=baseline_rows(state),
             method=", then ".join(selected),
             title=params.get("title") or "",
             parameters=state.parameters,

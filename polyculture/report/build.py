@@ -24,7 +24,7 @@ def build_curation_report(
     pool_before: Pool,
     chosen: np.ndarray,
     *,
-    baselines: Mapping[str, np.ndarray] | None = None,
+    baselines: Mapping[str, np.ndarray | Sequence[np.ndarray]] | None = None,
     method: str = "",
     title: str = "",
     parameters: Mapping[str, Any] | None = None,
@@ -44,7 +44,8 @@ def build_curation_report(
     Args:
         pool_before: the pool; without embeddings the page has no map, spectrum, duplicates and typical records.
         chosen: (k,) row indices in order of choice.
-        baselines: name -> row indices of another choice, best of the same size, e.g. "random", "top quality".
+        baselines: name -> row indices of another choice, best of the same size, e.g. "random", "top-quality"; or a list
+            of such, one a draw: the headline then has their mean with its interval, the plots show the first.
         method: the selector's name.
         title: the page's; None given, made from the numbers.
         parameters: what was asked, option -> value.
@@ -68,7 +69,14 @@ def build_curation_report(
     if n == 0:
         raise BadInput(f"{pool_before.source}: the pool is empty; there is nothing to report")
     chosen = _indices(chosen, n, "chosen")
-    others = {name: _indices(rows, n, name) for name, rows in (baselines or {}).items()}
+    labels: dict[str, list[str]] = {}
+    draws: dict[str, np.ndarray] = {}
+    for name, given in (baselines or {}).items():
+        several = isinstance(given, (list, tuple)) and bool(given) and np.ndim(given[0]) == 1
+        rows_of = list(given) if several else [given]
+        labels[name] = [name, *(f"{name}, draw {i}" for i in range(2, len(rows_of) + 1))]
+        draws |= {label: _indices(rows, n, name) for label, rows in zip(labels[name], rows_of, strict=True)}
+    others = {name: draws[name] for name in labels}
     selections = {WHOLE: np.arange(n), CHOSEN: chosen, **others}
     steps = 6
     told = list(warnings)
@@ -77,7 +85,8 @@ def build_curation_report(
     said = {**known, **(reasons or {})}
     fields: dict[str, Any] = {}
     facts: dict[str, dict[str, Value]] = {}
-    measured = measure_selections(pool_before, selections, measures, seed=seed, progress=progress)
+    drawn = {WHOLE: selections[WHOLE], CHOSEN: chosen, **draws}
+    measured = measure_selections(pool_before, drawn, measures, seed=seed, progress=progress)
     if pool_before.embeddings is None:
         told.append("The pool has no embeddings: the page has no map, spectrum, near duplicates or typical records.")
     else:
@@ -88,7 +97,7 @@ def build_curation_report(
         progress("nearest neighbours", 3, steps)
         sample = np.arange(n) if n <= QUERIES else np.sort(generator.choice(n, QUERIES, replace=False))
         fields |= duplicates(pool_before, chosen, sample)
-        facts |= neighbour_measures(pool_before, selections, sample)
+        facts |= neighbour_measures(pool_before, drawn, sample)
         progress("typical records", 4, steps)
         fields |= typical(pool_before, chosen)
         progress("map", 5, steps)
@@ -115,7 +124,7 @@ def build_curation_report(
         created=created,
         parameters=dict(parameters or {}),
         versions=versions(),
-        headline=headline(measured, facts, list(others)),
+        headline=headline(measured, facts, labels),
         rejections=sorted_out if rejections is None else rejections,
         timings={**(timings or {}), "report": time.perf_counter() - start},
         warnings=told,

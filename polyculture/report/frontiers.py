@@ -57,5 +57,6 @@ def frontiers(pool: Pool, selections: Mapping[str, np.ndarray], *, steps: int = 
         "Each line follows one selection from its first rows to all of them: more rows bring variety and, after the "
         "best are taken, cost quality. Lines further up and to the right are better. Hypervolume is the share of the "
         "box around all points that lies below and to the left of a line, from 0 to 1."
+        " Of a choice drawn several times, the first is shown."
     )
     return {"frontiers": curves, "frontier_note": note, "diversity_name": "Vendi score"}

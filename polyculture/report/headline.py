@@ -14,6 +14,7 @@ from polyculture.pool import Pool
 from polyculture.progress import Progress, silent
 from polyculture.report.content import Headline, Value
 from polyculture.report.evidence import EXACT_NEIGHBOURS, NEAR
+from polyculture.reproductions.finding import Interval
 from polyculture.space.neighbors import nearest_neighbors
 
 WHOLE = "whole pool"
@@ -108,14 +109,16 @@ def neighbour_measures(
 
 
 def headline(
-    measured: Mapping[str, Measurement], facts: Mapping[str, Mapping[str, Value]], baselines: Sequence[str]
+    measured: Mapping[str, Measurement],
+    facts: Mapping[str, Mapping[str, Value]],
+    baselines: Mapping[str, Sequence[str]],
 ) -> list[Headline]:
     """One line a measure: those that the page has words for first, in that order.
 
     Args:
         measured: selection -> its measurement.
         facts: measure -> selection -> value, for what no measurement holds.
-        baselines: names of the selections beside the pool and the choice.
+        baselines: name of a choice beside -> the selections that are draws of it, which are averaged.
     """
     values: dict[str, dict[str, Value]] = {name: dict(held) for name, held in facts.items()}
     for selection, measurement in measured.items():
@@ -128,7 +131,8 @@ def headline(
     for name in ordered:
         held = values[name]
         told = MEASURES.get(name) or Told(name, _meaning(name), None)
-        others = {base: held[base] for base in baselines if base in held}
+        found = {base: [held[draw] for draw in draws if draw in held] for base, draws in baselines.items()}
+        others = {base: _average(draws) for base, draws in found.items() if draws}
         before, after = held.get(WHOLE), held.get(CHOSEN)
         lines.append(Headline(told.name, told.meaning, before, after, others, told.higher_is_better))
     return lines
@@ -141,6 +145,15 @@ def _meaning(name: str) -> str:
     if method not in known:
         return ""
     return " ".join((inspect.getdoc(known[method]) or "").split("\n\n")[0].split())
+
+
+def _average(draws: Sequence[Value]) -> Value:
+    """The mean of several draws with its interval; one draw as it is."""
+    values = [draw.value for draw in draws if draw.value is not None]
+    if len(draws) == 1 or not values:
+        return draws[0]
+    interval = Interval.of(values)
+    return Value(interval.mean, interval.low, interval.high)
 
 
 def _mean(values: np.ndarray) -> Value:

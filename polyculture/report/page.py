@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -194,15 +194,16 @@ def _map(report: CurationReport) -> dict[str, Any]:
     return held
 
 
-def _flat(parameters: Mapping[str, Any], prefix: str = "") -> Any:
+def _flat(parameters: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Nested parameters as dotted names and texts; what is empty is left out."""
     for name, value in parameters.items():
+        if isinstance(value, (list, tuple)) and any(isinstance(item, Mapping) for item in value):
+            value = {str(i + 1): item for i, item in enumerate(value)}
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}.")
         else:
-            yield (
-                f"{prefix}{name}",
-                value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str),
-            )
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+            yield f"{prefix}{name}", text
 
 
 def _known(value: Value | None) -> float | None:

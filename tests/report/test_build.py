@@ -106,6 +106,16 @@ def test_a_better_selection_has_the_larger_hypervolume() -> None:
     assert found["spread"].k[-1] == 4 and found["spread"].diversity[-1] == pytest.approx(4.0)
 
 
+def test_a_baseline_drawn_several_times_has_its_mean_and_interval(pool: Pool) -> None:
+    draws = [np.arange(40, 50), np.arange(50, 60), np.arange(60, 70)]
+    report = build_curation_report(pool, np.arange(10), baselines={"random": draws}, measures=["mean-reward"])
+    found = line(report, "mean quality").baselines
+    means = [pool.q[rows].mean() for rows in draws]
+    assert list(found) == ["random"] and found["random"].value == pytest.approx(np.mean(means))
+    assert found["random"].low < min(means) < max(means) < found["random"].high
+    assert [s.name for s in report.spectra] == ["whole pool", "chosen", "random"]
+
+
 def test_any_measure_can_be_named(pool: Pool) -> None:
     others = {"random": np.arange(5, 10)}
     report = build_curation_report(
