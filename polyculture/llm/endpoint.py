@@ -14,7 +14,7 @@ from polyculture.llm.asks import NO_WATCH, Ask, GeneratesByAsk, Watch, admit, ru
 from polyculture.llm.base import Completion, Sampling, as_messages, as_text, sample_seed
 from polyculture.llm.loop import BackgroundLoop
 from polyculture.llm.replies import completions
-from polyculture.llm.retries import explained, failure, retry_after, status_of, worth_retrying
+from polyculture.llm.retries import explained, failure, never_connected, retry_after, status_of, worth_retrying
 from polyculture.llm.secret import Secret, shown_url
 
 
@@ -41,7 +41,7 @@ class EndpointLLM(GeneratesByAsk):
         chat: use /chat/completions; False uses /completions, which continues a text.
         concurrency: most requests in flight at once.
         timeout: seconds a request may take.
-        retries: tries after the first.
+        retries: tries after the first; at most 2 while nothing has ever listened at the address.
         max_wait: most seconds between two tries; a server that asks for more has failed.
         logprobs: ask for the log-probability of each token.
         extra_body: further fields of every request, e.g. {"top_k": -1} to undo a default of vLLM.
@@ -88,6 +88,7 @@ class EndpointLLM(GeneratesByAsk):
         self.max_tokens_field = max_tokens_field
         self._secret = Secret(url, api_key or os.environ.get("OPENAI_API_KEY") or "")
         self._takes_n = True
+        self._reached = False
         self._loop = BackgroundLoop()
         self._client: Any = None
         self._slots: asyncio.Semaphore | None = None
@@ -97,9 +98,9 @@ class EndpointLLM(GeneratesByAsk):
 
     @property
     def identity(self) -> str:
-        """What tells this model's answers from another's; without the key."""
+        """What tells this model's answers from another's; not the address, which changes when a server moves."""
         extra = sorted(self.extra_body.items())
-        return f"{self.base_url}#{self.name}|chat={self.chat}|logprobs={self.with_logprobs}|{extra}"
+        return f"{self.name}|chat={self.chat}|logprobs={self.with_logprobs}|{extra}"
 
     def answer_asks(
         self, asks: Sequence[Ask], *, sampling: Sampling, seed: int | None, watch: Watch = NO_WATCH
@@ -172,10 +173,16 @@ class EndpointLLM(GeneratesByAsk):
             # The server's word is the least to wait; jitter keeps clients it turned away together from coming back so.
             return backoff if said is None else said + 0.1 * backoff
 
+        def stop(state: tenacity.RetryCallState) -> bool:
+            error = state.outcome.exception() if state.outcome else None
+            # Nothing ever listened there: an address mistyped, more likely than a server that comes back.
+            tries = min(self.retries, 2) if never_connected(error) and not self._reached else self.retries
+            return bool(failures) or state.attempt_number > tries
+
         attempt = 0
         try:
             async for attempts in tenacity.AsyncRetrying(
-                stop=lambda state: bool(failures) or state.attempt_number > self.retries,
+                stop=stop,
                 wait=wait,
                 retry=tenacity.retry_if_exception(worth_retrying),
                 reraise=True,
@@ -184,6 +191,7 @@ class EndpointLLM(GeneratesByAsk):
                     attempt += 1
                     return await self._once(asks, sampling, seed)
         except Exception as error:
+            self._reached |= status_of(error) is not None
             if len(asks) > 1 and status_of(error) in (400, 422, 501):
                 self._takes_n = False
                 return []
@@ -224,6 +232,7 @@ class EndpointLLM(GeneratesByAsk):
             call = self._client.completions.create(model=self.name, prompt=as_text(prompt), **body, **more)
         # The client's own timeout is between bytes; a server that drips would never meet it.
         found = completions(await asyncio.wait_for(call, self.timeout), len(asks), self.name, self.chat)
+        self._reached = True
         if len(found) < len(asks):
             self._takes_n = False
         return found

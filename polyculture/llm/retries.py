@@ -23,6 +23,11 @@ def worth_retrying(error: BaseException) -> bool:
     return isinstance(error, kinds) and not isinstance(error, BadInput)
 
 
+def never_connected(error: BaseException | None) -> bool:
+    """Whether nothing listens at the address, or it has no such host."""
+    return type(getattr(error, "__cause__", None)).__name__ == "ConnectError"
+
+
 def status_of(error: BaseException | None) -> int | None:
     """The HTTP status of the client's error, or None if the failure came before one."""
     return getattr(error, "status_code", None)

@@ -114,6 +114,11 @@ def test_wrappers_pass_on_names_identities_and_scores(tmp_path: Path):
     assert wrapped.logprobs(["a"], ["x y"])[0].tolist() == pytest.approx([-0.693147] * 2, abs=1e-5)
 
 
+def test_a_server_that_moved_is_the_same_model():
+    here, there = (EndpointLLM("m", base_url=f"http://localhost:{port}/v1") for port in (8000, 8001))
+    assert identity(here) == identity(there) != identity(EndpointLLM("m", chat=False))
+
+
 def test_a_file_that_is_no_cache_is_named(tmp_path: Path):
     (tmp_path / "notes.txt").write_text("these are my notes, not a database, and they are long enough " * 20)
     with pytest.raises(BadInput, match=r"can't use .*notes.txt as a cache .* choose another file"):
@@ -155,6 +160,7 @@ def start(url: str, folder: Path, first: int, last: int) -> subprocess.Popen:
     )
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_pays_for_nothing_twice(tmp_path: Path):
     with serving(lambda i, body: ("slow", 0.02)) as server:
         run = start(server.url, tmp_path, 0, 200)

@@ -152,7 +152,7 @@ def test_persistent_trouble_fails_after_bounded_tries():
 def test_an_endpoint_that_is_not_there_fails_in_one_line():
     with serving() as server:
         url = server.url
-    llm = EndpointLLM("m", base_url=url, retries=2)
+    llm = EndpointLLM("m", base_url=url)
     with pytest.raises(ModelFailure, match=r"can't be reached after 3 tries.*is the server running there\?") as caught:
         llm.generate([f"p{i}" for i in range(40)])
     assert url in str(caught.value) and "\n" not in str(caught.value)
