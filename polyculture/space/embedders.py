@@ -75,7 +75,7 @@ class SentenceEmbedder:
     Args:
         model: a folder or hub id that sentence-transformers can load, or a loaded model.
         name: what reports call it; None takes the folder's or the model's name.
-        batch_tokens: tokens of a batch, padding included; None is 2048 on a CPU and 65536 on a GPU.
+        batch_tokens: tokens of a batch, padding included; None is 1024 on a CPU and 65536 on a GPU.
     """
 
     per_text = True
@@ -126,7 +126,7 @@ class SentenceEmbedder:
         lengths = self._lengths(cut, longest)
         order = np.argsort(-lengths, kind="stable")
         rows = np.empty((len(cut), width), dtype=np.float32)
-        budget = self._batch_tokens or (2048 if model.device.type == "cpu" else 65536)
+        budget = self._batch_tokens or (1024 if model.device.type == "cpu" else 65536)
         start = 0
         with torch.inference_mode():
             while start < len(order):

@@ -39,8 +39,8 @@ def nearest_neighbors(
         exclude_self: leave query i out of its own neighbours: row i itself, not the duplicates of row i. None does so
             when ``queries`` is None. With queries, query i is taken to be row i.
         approximate: search an inverted-file index (4 sqrt(n) cells, of which 1 in 16 is visited, at least 16) instead
-            of every row; meant for n above 200 000, where it is some 10 times faster and misses a few percent of the
-            neighbours. Below 20 000 rows the search is exact anyway.
+            of every row: worth it for n above 200 000, at the price of missing some neighbours that lie across a
+            cell's border. Below 20 000 rows the search is exact anyway.
 
     Returns:
         (m, k) float32 distances and (m, k) int64 indices into X.
