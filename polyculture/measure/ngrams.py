@@ -131,13 +131,14 @@ def ngram_diversity_sum(texts: Sequence[str], *, n_max: int = 4) -> float:
 
     The texts are joined by one blank and split at every blank, so n-grams do cross from one text into the next and the
     value depends on their order: this is the n-gram diversity of "Standardizing the Measurement of Text Diversity"
-    (Shaib et al., 2024), which "MetaSynth" (2025) reports.
+    (Shaib et al., 2024), which "MetaSynth" (2025) reports. 0 without texts.
 
     Args:
         texts: the set.
         n_max: longest n-gram.
     """
-    joined = [blank_separated(" ".join(as_texts(texts)))]
+    held = as_texts(texts)
+    joined = [blank_separated(" ".join(held))] if held else []
     return math.fsum(_ratio(*_counts(joined, n)) for n in _orders(1, n_max))
 
 

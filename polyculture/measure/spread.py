@@ -122,7 +122,7 @@ def remote_clique(X: Any) -> float:
     Args:
         X: (n, d) embeddings.
     """
-    X = as_matrix(X).astype(np.float64, copy=False)
+    X = _any_rows(X)
     if len(X) < 2:
         return undefined("remote_clique", "it needs at least two rows", 0.0)
     return _mean_cosine_distance(X) * (len(X) - 1) / len(X)
@@ -136,7 +136,7 @@ def chamfer_distance(X: Any) -> float:
     Args:
         X: (n, d) embeddings.
     """
-    X = as_matrix(X).astype(np.float64, copy=False)
+    X = _any_rows(X)
     if len(X) < 2:
         return undefined("chamfer_distance", "it needs at least two rows", 0.0)
     return float(np.mean(nearest_distances(X, 1, metric="cosine")))
@@ -151,7 +151,7 @@ def diversity_coefficient(X: Any) -> float:
     Args:
         X: (n, d) embeddings, one batch a row.
     """
-    X = as_matrix(X).astype(np.float64, copy=False)
+    X = _any_rows(X)
     if len(X) < 2:
         return undefined("diversity_coefficient", "it needs at least two rows", 0.0)
     return _mean_cosine_distance(X)
@@ -184,8 +184,13 @@ def task2vec_embedding(hidden: Any, logits: Any, *, block: int = 256) -> np.ndar
     return total / len(hidden)
 
 
+def _any_rows(X: Any) -> np.ndarray:
+    # An empty list has no width to know: it is no rows.
+    return np.zeros((0, 1)) if np.shape(X) == (0,) else as_matrix(X).astype(np.float64, copy=False)
+
+
 def _rows(X: Any, measure: str) -> np.ndarray:
-    X = as_matrix(X).astype(np.float64, copy=False)
+    X = _any_rows(X)
     if not len(X):
         raise BadInput(f"{measure} needs at least one row; X is empty")
     return X

@@ -57,6 +57,7 @@ def test_the_diversity_package_agrees_to_its_three_decimals(case):
 
 def test_ngram_diversity_sum_crosses_texts():
     assert ngram_diversity_sum(["a", "b"], n_max=2) == 2.0
+    assert ngram_diversity_sum([]) == 0.0
     assert ngram_diversity_sum(["a b", "a b"], n_max=2) == pytest.approx(2 / 4 + 2 / 3)
 
 

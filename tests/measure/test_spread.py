@@ -81,7 +81,7 @@ def test_one_row_and_none():
         with pytest.raises(BadInput, match="X is empty"):
             measure(none)
     for measure in (remote_clique, chamfer_distance, diversity_coefficient):
-        for X in (one, none):
+        for X in (one, none, []):
             with pytest.warns(UndefinedMeasureWarning, match="at least two rows"):
                 assert measure(X) == 0.0
 

@@ -3,7 +3,6 @@ import pytest
 from polyculture.reproductions.daa_overoptimisation import STRONG, World, align, reproduce
 
 
-@pytest.mark.slow
 def test_wins_turn_down_past_the_peak_and_the_entropy_tells():
     finding = reproduce(scale="smoke", seed=0)
     assert finding.slug == "daa-overoptimisation" and len(finding.checks) == 5
