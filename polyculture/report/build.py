@@ -12,7 +12,7 @@ from polyculture.errors import BadInput
 from polyculture.pool import Pool
 from polyculture.progress import Progress, silent
 from polyculture.report.content import CurationReport, Rejection, Value
-from polyculture.report.evidence import EXACT_NEIGHBOURS, duplicates, groups, rejected, typical
+from polyculture.report.evidence import EXACT_NEIGHBOURS, duplicates, groups, rejected, sentence, typical
 from polyculture.report.frontiers import frontiers, spectrum
 from polyculture.report.headline import CHOSEN, WHOLE, headline, measure_selections, neighbour_measures
 from polyculture.report.points import MapMethod, map_points
@@ -82,7 +82,7 @@ def build_curation_report(
     told = list(warnings)
     progress("reasons", 0, steps)
     sorted_out, known = rejected(pool_before, chosen)
-    said = {**known, **(reasons or {})}
+    said = {**known, **{row: sentence(text) for row, text in (reasons or {}).items()}}
     fields: dict[str, Any] = {}
     facts: dict[str, dict[str, Value]] = {}
     drawn = {WHOLE: selections[WHOLE], CHOSEN: chosen, **draws}

@@ -14,13 +14,15 @@ from polyculture.pool import Pool
 from polyculture.report.content import FrontierCurve, Spectrum
 
 EIGENVALUES = 300
+SMALLEST = 1e-5
+"""Shares below it are not drawn: they are nothing to see, and stretch a logarithmic axis."""
 
 
 def spectrum(X: np.ndarray, name: str) -> Spectrum:
     """The eigenvalues of the rows' cosine kernel divided by n, largest first, and their effective number."""
     values = np.sort(np.maximum(feature_eigenvalues(X), 0))[::-1]
     effective = vendi_of_eigenvalues(values)
-    return Spectrum(name, values[values > 1e-9][:EIGENVALUES].tolist(), effective)
+    return Spectrum(name, values[values > SMALLEST][:EIGENVALUES].tolist(), effective)
 
 
 def frontiers(pool: Pool, selections: Mapping[str, np.ndarray], *, steps: int = 9) -> dict[str, Any]:
