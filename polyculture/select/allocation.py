@@ -12,9 +12,9 @@ from polyculture.errors import BadInput
 def largest_remainder(weights: Any, budget: int, capacity: Any = None) -> np.ndarray:
     """Split a budget in proportion to weights, to whole numbers that sum to it exactly.
 
-    Each part gets its share rounded down; the units left go to the largest remainders, ties to the first. What is above
-    a part's capacity is split again among the parts with room, in the same proportions; once all parts of positive
-    weight are full, evenly among the others.
+    A part whose share is above its capacity is filled, and the rest split anew among the others, in the same
+    proportions (evenly, once all parts of positive weight are full). Then each gets its share rounded down, and the
+    units left go to the largest remainders, ties to the first.
 
     Args:
         weights: (m,) shares, 0 or more; they need not sum to 1. All zero counts as all equal.
@@ -38,19 +38,22 @@ def largest_remainder(weights: Any, budget: int, capacity: Any = None) -> np.nda
     room = np.full(len(shares), budget) if capacity is None else np.asarray(capacity, dtype=np.int64)
     if budget < 0 or int(room.sum()) < budget:
         raise BadInput(f"a budget of {budget} does not fit parts that hold {int(room.sum())} in all")
-    given = np.zeros(len(shares), dtype=np.int64)
-    while (rest := budget - int(given.sum())) > 0:
-        open_parts = given < room
-        portion = np.where(open_parts, shares, 0.0)
+    full = np.zeros(len(shares), dtype=bool)
+    while True:
+        rest = budget - int(room[full].sum())
+        portion = np.where(full, 0.0, shares)
         if portion.sum() <= 0:
-            portion = open_parts.astype(np.float64)
-        exact = rest * (portion / portion.sum())
-        # A share that is whole but for rounding is whole.
-        part = np.floor(exact + 1e-9 * np.maximum(exact, 1)).astype(np.int64)
-        last = np.argsort(-np.round(exact - part, 12), kind="stable")
-        last = last[portion[last] > 0][: max(0, rest - int(part.sum()))]
-        part[last] += 1
-        given = np.minimum(given + part, room)
+            portion = (~full).astype(np.float64)
+        exact = rest * (portion / max(portion.sum(), 1e-300))
+        over = ~full & (exact > room)
+        if not over.any():
+            break
+        full |= over
+    given = np.where(
+        full, room, np.floor(exact + 1e-9 * np.maximum(exact, 1)).astype(np.int64)
+    )  # whole but for rounding
+    remainders = np.where(full | (given >= room), -1.0, np.round(exact - given, 12))
+    given[np.argsort(-remainders, kind="stable")[: budget - int(given.sum())]] += 1
     return given
 
 

@@ -23,9 +23,11 @@ class Determinantal(Selector):
 
     Each step adds the row that raises log det L_S most. Ties go to the first row, but where a round begins (rows of
     unit length all tie) to the row most like the mean of those left. L is never formed: the Cholesky rows of the greedy
-    choice live in the d dimensions of X, so that the cost is O(n d k). X has at most d directions: once the chosen rows
-    span all that the pool has, no row adds volume, and a new round begins among the rows left, as if none had been
-    chosen. So every d rows are again a greedy choice of largest volume.
+    choice live in the d dimensions of X, so that the cost is O(n d k).
+
+    X has at most d directions: once the chosen rows span all that the pool has, no row adds volume. Then a new round
+    begins among the rows left, each scaled by the sine of its angle to the nearest chosen row, so that a copy of a
+    chosen row counts nothing. Rows that count nothing (copies, zero rows, quality 0) come last, in row order.
     Source: Chen et al. (2018), Algorithm 1.
 
     Args:
@@ -66,7 +68,7 @@ def precision(n: int) -> type[np.floating[Any]]:
 
 
 def greedy_volume(B: np.ndarray, k: int, *, jitter: float = 0.0) -> np.ndarray:
-    """Greedy choice of k rows of largest det(B_S B_S^T + jitter max|b|^2 I), in new rounds past the rank of B.
+    """Greedy choice of k rows of largest det(B_S B_S^T + jitter max|b|^2 I); past the rank of B, in new rounds.
 
     Args:
         B: (n, d) factors; computed in float32 above 2 000 rows, in float64 up to there.
@@ -82,8 +84,8 @@ def greedy_volume(B: np.ndarray, k: int, *, jitter: float = 0.0) -> np.ndarray:
         B = B / largest  # squares of tiny or huge values would leave the range of float32
     n, d = B.shape
     exact = B.dtype == np.float64
-    squared = np.einsum("nd,nd->n", B, B)
-    top = float(squared.max(initial=0.0))
+    sine = np.ones(n, dtype=B.dtype)
+    top = float(np.einsum("nd,nd->n", B, B).max(initial=0.0))
     extra = jitter * top
     # A row whose residual is down to rounding lies in the span of those chosen.
     spent = extra + (1e-12 if exact else 1e-5) * top
@@ -92,10 +94,12 @@ def greedy_volume(B: np.ndarray, k: int, *, jitter: float = 0.0) -> np.ndarray:
     left = np.ones(n, dtype=bool)
     step = 0
     while step < k:
-        residual = np.where(left, squared + extra, -np.inf).astype(B.dtype)
-        if float(residual.max()) <= spent:  # only zero rows are left
+        scaled = B if not step else B * sine[:, None]
+        residual = np.where(left, np.einsum("nd,nd->n", scaled, scaled) + extra, -np.inf).astype(B.dtype)
+        if float(residual.max()) <= spent:  # only rows that count nothing are left
             chosen[step:] = np.flatnonzero(left)[: k - step]
             break
+        begun = step
         basis = np.zeros((min(k - step, n), d), dtype=B.dtype)
         for size in range(len(basis)):
             best = float(residual.max())
@@ -104,13 +108,24 @@ def greedy_volume(B: np.ndarray, k: int, *, jitter: float = 0.0) -> np.ndarray:
             tied = np.flatnonzero(residual >= best - tie * top)
             j = int(tied[0])
             if not size and len(tied) > 1:
-                typical = B[tied] @ B[left].mean(axis=0)
+                typical = (scaled @ (left.astype(B.dtype) @ scaled / left.sum()))[tied]
                 j = int(tied[np.argmax(typical >= typical.max() - tie * top)])
             chosen[step] = j
             left[j] = False
             step += 1
             # e_j = (b_j - sum_s <b_j, e_s> e_s) / d_j; then <b_i, e_j> is the new Cholesky entry of row i.
-            basis[size] = (B[j] - (basis[:size] @ B[j]) @ basis[:size]) / np.sqrt(residual[j])
-            residual -= (B @ basis[size]) ** 2
+            basis[size] = (scaled[j] - (basis[:size] @ scaled[j]) @ basis[:size]) / np.sqrt(residual[j])
+            residual -= (scaled @ basis[size]) ** 2
             residual[j] = -np.inf
+        if step < k:
+            _narrow(sine, unit_rows(B), chosen[begun:step])
     return chosen
+
+
+def _narrow(sine: np.ndarray, directions: np.ndarray, chosen: np.ndarray, block: int = 65_536) -> None:
+    """Lower each row's sine to that of its angle to the nearest of the chosen rows, in place."""
+    held = directions[chosen].T
+    for start in range(0, len(sine), block):
+        part = slice(start, start + block)
+        cosine = np.clip((directions[part] @ held).max(axis=1), 0, 1)
+        sine[part] = np.minimum(sine[part], np.sqrt(1 - cosine**2))
