@@ -71,11 +71,19 @@ const Page = (() => {
     return Number.isInteger(value) ? value.toLocaleString("en") : Number(value.toPrecision(4)).toLocaleString("en", { maximumSignificantDigits: 4 });
   }
 
+  // A title longer than its axis is cut off by the browser: two lines where a blank is near the middle.
+  function titled(text) {
+    if (text.length < 30) return literal(text);
+    const blanks = [...text.matchAll(/ /g)].map((match) => match.index);
+    const at = blanks.sort((a, b) => Math.abs(a - text.length / 2) - Math.abs(b - text.length / 2))[0];
+    return at === undefined ? literal(text) : `${literal(text.slice(0, at))}<br>${literal(text.slice(at + 1))}`;
+  }
+
   function draw(box) {
     const figure = data.figures[box.dataset.figure];
     if (!figure) return;
-    const values = { title: { text: literal(figure.y), standoff: 8 }, type: figure.log_y ? "log" : undefined };
-    const places = { title: { text: literal(figure.x), standoff: 8 }, type: figure.log_x ? "log" : undefined };
+    const values = { title: { text: titled(figure.y), standoff: 8 }, type: figure.log_y ? "log" : undefined };
+    const places = { title: { text: titled(figure.x), standoff: 8 }, type: figure.log_x ? "log" : undefined };
     const bars = figure.curves.some((c) => c.kind === "bars");
     if (bars) values.rangemode = "tozero";
     if (figure.percent) values.tickformat = "~%";
