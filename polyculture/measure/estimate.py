@@ -65,7 +65,7 @@ def vendi_estimate(
     method: How | None = None,
     rank: int = 64,
     probes: int = 32,
-    steps: int = 10,
+    steps: int = 5,
     n_features: int = 2048,
     rng: np.random.Generator | int | None = 0,
     progress: Progress = silent,
@@ -80,7 +80,8 @@ def vendi_estimate(
         degree: of polynomial.
         coef0: of polynomial.
         p: (n,) weights, which sum to 1.
-        method: exact, lanczos or features; None is exact where that is cheap (n up to 2000, or cosine), else lanczos.
+        method: exact, lanczos or features; None is exact where that is cheap (n up to 2000, or cosine), else lanczos,
+            which is exact too for a set smaller than its (steps + 1) (rank + probes) vectors.
         rank: leading eigenvectors that lanczos takes out.
         probes: random vectors of lanczos; its sampling error falls as 1 / sqrt(probes).
         steps: Lanczos steps; its quadrature error falls with each.
@@ -127,7 +128,7 @@ def vendi_estimates(
     method: How | None = None,
     rank: int = 64,
     probes: int = 32,
-    steps: int = 10,
+    steps: int = 5,
     n_features: int = 2048,
     rng: np.random.Generator | int | None = 0,
     progress: Progress = silent,
@@ -143,6 +144,8 @@ def vendi_estimates(
     named = kernel if isinstance(kernel, str) else ""
     if method is None:
         method = "exact" if n <= SMALL or named in ("cosine", "linear") else "lanczos"
+    if method == "lanczos" and n <= (steps + 1) * (rank + probes):
+        method = "exact"  # the Krylov space would be the whole space
     if method == "exact":
         scores = vendi_scores(X, orders, kernel=kernel, p=p, max_rows=n, progress=progress, **options)
         form = f"{X.shape[1]} x {X.shape[1]}" if named in ("cosine", "linear") and n > X.shape[1] else f"{n} x {n}"
@@ -156,8 +159,6 @@ def vendi_estimates(
     if method != "lanczos":
         raise unknown("method of estimation", method, ("exact", "lanczos", "features"))
     w = item_weights(p, n)
-    if w is not None and (w == 0).any():
-        X, w = X[w > 0], w[w > 0]
     # Orders below 1 hang on eigenvalues that float32 products would drown.
     X = X.astype(np.float64) if min(order(q) for q in orders) < 1 else X
     if named == "rbf":
@@ -183,7 +184,7 @@ def ngram_vendi_estimate(
     tokenize: Tokenizer = words,
     rank: int = 64,
     probes: int = 32,
-    steps: int = 20,
+    steps: int = 5,
     rng: np.random.Generator | int | None = 0,
     progress: Progress = silent,
 ) -> Estimate:
@@ -208,7 +209,7 @@ def ngram_vendi_estimate(
     value = order(q)
     Z = ngram_features(texts, ns, tokenize)
     n = Z.shape[0]
-    if n <= SMALL:
+    if n <= max(SMALL, (steps + 1) * (rank + probes)):
         eigenvalues = kernel_eigenvalues((Z @ Z.T).toarray(), unit_diagonal=False)
         return Estimate(vendi_of_eigenvalues(eigenvalues, value), 0.0, f"exact: eigenvalues of the {n} x {n} kernel")
     if value == 0:

@@ -1,8 +1,8 @@
-"""Sums over a spectrum that is too large to compute, with a stated error: deflated stochastic Lanczos quadrature.
+"""Sums over a spectrum that is too large to compute, with a stated error: deflated block Lanczos quadrature.
 
 tr f(A) = tr(Q^T f(A) Q) + tr((I - Q Q^T) f(A)). Q holds approximate leading eigenvectors, so the first part is a few
 quadratic forms; the second is a mean over random probes, small because the large eigenvalues are gone. Each quadratic
-form v^T f(A) v is an integral over the spectrum, which k steps of Lanczos bracket between two quadrature rules.
+form v^T f(A) v is an integral over the spectrum, which k steps of block Lanczos bracket between two quadrature rules.
 
 Halko, Martinsson & Tropp, Finding Structure with Randomness (2011), algorithm 4.4 (Q); Meyer et al., Hutch++ (2021)
 (the split); Golub & Meurant, Matrices, Moments and Quadrature (2010), chapter 6 (Gauss and Gauss-Radau brackets).
@@ -21,7 +21,7 @@ from polyculture.progress import Progress, silent
 Product = Callable[[np.ndarray], np.ndarray]
 """V -> A V for (n, m) V and a symmetric positive semi-definite A."""
 
-TINY = 1e-30
+TINY = 1e-14
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def spectral_sums(
     trace: float,
     rank: int = 64,
     probes: int = 32,
-    steps: int = 10,
+    steps: int = 5,
     dtype: Any = np.float64,
     rng: np.random.Generator | int | None = None,
     progress: Progress = silent,
@@ -65,7 +65,8 @@ def spectral_sums(
     """Estimate tr f(A) for functions with f(0) = 0 and derivatives of constant sign, such as -x ln x and x^q.
 
     For those the two quadrature rules bracket the exact value of each quadratic form. Takes ``steps + 2`` products
-    with ``rank + probes`` vectors; memory is a few (n, rank + probes) arrays.
+    with ``rank + probes`` vectors; memory is ``steps + 4`` arrays of (n, rank + probes). n should be well above
+    ``(steps + 1) * (rank + probes)``: the Krylov space must fit in.
 
     Args:
         product: V -> A V.
@@ -92,88 +93,73 @@ def spectral_sums(
     P = rng.choice([-1.0, 1.0], size=(n, probes)).astype(Q.dtype)
     P -= Q @ (Q.T @ P)
     P -= Q @ (Q.T @ P)
-    V = np.concatenate([Q, P.astype(dtype)], axis=1)
-    W = apply(V, 3)
-    # Rotating Q to Ritz vectors costs no product and lets each of its columns' quadratures close at once.
-    _, U = np.linalg.eigh(_symmetric(V[:, :rank].T.astype(np.float64) @ W[:, :rank]))
-    U = U.astype(V.dtype)
-    V[:, :rank], W[:, :rank] = V[:, :rank] @ U, W[:, :rank] @ U
-    squares, alphas, betas = _lanczos(apply, V, W, steps)
-    nodes, weights = _gauss(alphas, betas[:, :-1])
-    radau = _gauss_radau(alphas, betas)
-    bounded = {name: _brackets(f, squares, (nodes, weights), radau) for name, f in functions.items()}
-    first = squares * alphas[:, 0]
+    # One Krylov space for all columns: each quadrature profits from the vectors of every other one.
+    S, R = np.linalg.qr(np.concatenate([Q, P.astype(dtype)], axis=1))
+    alphas, betas = _lanczos(apply, S, steps)
+    R = R.astype(np.float64)
+    nodes, vectors = np.linalg.eigh(_jacobi(alphas, betas[:-1]))
+    gauss = np.maximum(nodes, 0.0), (R.T @ vectors[: len(R)]) ** 2
+    radau = _gauss_radau(nodes, vectors, alphas, betas, R)
+    first = np.einsum("ij,ik,kj->j", R, alphas[0], R)
     rest = trace - float(first[:rank].sum())
-    sums = {name: _sum(low, high, first, rank, rest) for name, (low, high) in bounded.items()}
-    leading = int(np.argmax(nodes[:, -1] * (weights[:, -1] > 0)))
-    tail = np.sqrt(_last_components(alphas, betas[:, :-1])[leading])
-    return SpectralSums(sums, float(nodes[leading, -1]), float(betas[leading, -1] * tail), total)
+    sums = {}
+    for name, f in functions.items():
+        ends = [weights @ f(x) for x, weights in (gauss, radau)]
+        sums[name] = _sum(np.minimum(*ends), np.maximum(*ends), first, rank, rest)
+    residual = float(np.linalg.norm(betas[-1] @ vectors[-len(R) :, -1]))
+    return SpectralSums(sums, float(nodes[-1]), residual, total)
 
 
 def _lanczos(
-    apply: Callable[[np.ndarray, int], np.ndarray], V: np.ndarray, W: np.ndarray, steps: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Three-term Lanczos of every column at once, from V and W = A V: squared lengths, alphas and betas (c, steps).
-
-    Without reorthogonalisation: copies of eigenvalues that have converged share their weight, and sums are not moved.
-    """
-    squares = np.einsum("ij,ij->j", V, V, dtype=np.float64)
-    lengths = np.sqrt(np.maximum(squares, TINY)).astype(V.dtype)
-    V, W, before = V / lengths, W / lengths, np.zeros_like(V)
-    c = V.shape[1]
-    alphas, betas = np.zeros((c, steps)), np.zeros((c, steps))
-    beta = np.zeros(c)
-    floor = 8 * float(np.finfo(V.dtype).eps)
+    apply: Callable[[np.ndarray, int], np.ndarray], S: np.ndarray, steps: int
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Block Lanczos from orthonormal S, (n, b), fully reorthogonalised: ``steps`` alphas and betas, (b, b) each."""
+    basis, alphas, betas = [S], [], []
     for k in range(steps):
-        if k:
-            W = apply(V, 3 + k)
-        alphas[:, k] = np.einsum("ij,ij->j", V, W, dtype=np.float64)
-        W = W - V * alphas[:, k].astype(V.dtype) - before * beta.astype(V.dtype)
-        beta = np.sqrt(np.einsum("ij,ij->j", W, W, dtype=np.float64))
-        # A column whose Krylov space is exhausted stops: its vectors become 0 and add nodes of weight 0.
-        beta[beta <= floor * np.max(np.abs(alphas[:, : k + 1]), axis=1)] = 0.0
-        betas[:, k] = beta
-        before, V = V, np.divide(W, beta.astype(V.dtype), out=np.zeros_like(W), where=beta > 0)
-    return squares, alphas, betas
+        W = apply(basis[-1], 3 + k)
+        alphas.append(_symmetric((basis[-1].T @ W).astype(np.float64)))
+        W = _outside(W, basis)
+        # Directions that are exhausted leave columns that are noise: taken out of the basis once more, they carry no
+        # weight, because their beta is 0.
+        block, beta = np.linalg.qr(W)
+        block, again = np.linalg.qr(_outside(block, basis))
+        betas.append((again @ beta).astype(np.float64))
+        basis.append(block)
+    return alphas, betas
 
 
-def _jacobi(alphas: np.ndarray, betas: np.ndarray) -> np.ndarray:
-    c, k = alphas.shape
-    J = np.zeros((c, k, k))
-    i = np.arange(k)
-    J[:, i, i] = alphas
-    J[:, i[1:], i[:-1]] = J[:, i[:-1], i[1:]] = betas
+def _outside(W: np.ndarray, basis: list[np.ndarray]) -> np.ndarray:
+    for _ in range(2):
+        for B in basis:
+            W = W - B @ (B.T @ W)
+    return W
+
+
+def _jacobi(alphas: list[np.ndarray], betas: list[np.ndarray]) -> np.ndarray:
+    """The block tridiagonal matrix of the alphas and of the betas below the diagonal."""
+    b = len(alphas[0])
+    J = np.zeros((len(alphas) * b, len(alphas) * b))
+    for i, alpha in enumerate(alphas):
+        J[i * b : (i + 1) * b, i * b : (i + 1) * b] = alpha
+    for i, beta in enumerate(betas):
+        J[(i + 1) * b : (i + 2) * b, i * b : (i + 1) * b] = beta
+        J[i * b : (i + 1) * b, (i + 1) * b : (i + 2) * b] = beta.T
     return J
 
 
-def _gauss(alphas: np.ndarray, betas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights, (c, k) each, of the Gauss rules of (c, k) alphas and (c, k - 1) betas."""
-    nodes, vectors = np.linalg.eigh(_jacobi(alphas, betas))
-    return np.maximum(nodes, 0.0), vectors[:, 0, :] ** 2
-
-
-def _last_components(alphas: np.ndarray, betas: np.ndarray) -> np.ndarray:
-    _, vectors = np.linalg.eigh(_jacobi(alphas, betas))
-    return vectors[:, -1, -1] ** 2
-
-
-def _gauss_radau(alphas: np.ndarray, betas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights of the rules with one more node, at 0: the next alpha is the one that makes J singular."""
-    pivot = alphas[:, 0].copy()
-    for k in range(1, alphas.shape[1]):
-        pivot = alphas[:, k] - np.divide(betas[:, k - 1] ** 2, pivot, out=np.zeros_like(pivot), where=pivot > TINY)
-    last = np.divide(betas[:, -1] ** 2, pivot, out=np.zeros_like(pivot), where=pivot > TINY)
-    return _gauss(np.concatenate([alphas, last[:, None]], axis=1), betas)
-
-
-def _brackets(
-    f: Callable[[np.ndarray], np.ndarray],
-    squares: np.ndarray,
-    gauss: tuple[np.ndarray, np.ndarray],
-    radau: tuple[np.ndarray, np.ndarray],
+def _gauss_radau(
+    nodes: np.ndarray, vectors: np.ndarray, alphas: list[np.ndarray], betas: list[np.ndarray], R: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    ends = [squares * np.sum(weights * f(nodes), axis=1) for nodes, weights in (gauss, radau)]
-    return np.minimum(*ends), np.maximum(*ends)
+    """Nodes and weights of the rule with a block of nodes at 0: the next alpha is the one that makes J singular.
+
+    That alpha is beta (J^-1)_kk beta^T, from the nodes and vectors of J.
+    """
+    b = len(R)
+    coupled = betas[-1] @ vectors[-b:]
+    kept = nodes > TINY * nodes[-1]
+    last = (coupled[:, kept] / nodes[kept]) @ coupled[:, kept].T
+    nodes, vectors = np.linalg.eigh(_jacobi([*alphas, _symmetric(last)], betas))
+    return np.maximum(nodes, 0.0), (R.T @ vectors[:b]) ** 2
 
 
 def _sum(low: np.ndarray, high: np.ndarray, first: np.ndarray, rank: int, rest: float) -> SpectralSum:

@@ -18,7 +18,7 @@ from polyculture.errors import BadInput
 from polyculture.progress import Progress, silent
 from polyculture.space.kernels import Block, as_matrix, feature_map, kernel_matrix, unit_rows
 
-BLOCK_ROWS = 2048
+BLOCK_ROWS = 4096
 EXACT_ROWS = 10_000
 """Largest n whose n x n spectrum is computed without being asked to: about 2 GiB and a minute or two."""
 

@@ -8,7 +8,7 @@ One more item of a common class makes that class the largest: q = inf then falls
 hardly move. The control is that none of them gains.
 
 Stated limit, measured and not asserted: with wide clusters an order below 1 counts the spread within clusters too, so
-that its level is no number of classes, and at q = 0.1 it follows the Hill number less closely.
+that its level is no number of classes.
 """
 
 from __future__ import annotations
