@@ -236,4 +236,5 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
     """
     z, p = 1.959963984540054, hits / n
     middle, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return max(0.0, (middle - half) / (1 + z * z / n)), min(1.0, (middle + half) / (1 + z * z / n))
+    low, high = (middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)
+    return (0.0 if hits == 0 else low), (1.0 if hits == n else high)

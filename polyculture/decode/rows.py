@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -136,12 +137,20 @@ def as_rows(prompts: Sequence[Prompt | PromptRow], references: Sequence[str | No
     return [PromptRow(r.prompt, ref, r.candidates) for r, ref in zip(rows, references, strict=True)]
 
 
-def row_ids(rows: Sequence[PromptRow]) -> list[str]:
-    """An id for each row that does not depend on the others' places: a hash of the prompt, and its occurrence."""
+def row_ids(rows: Sequence[PromptRow], *, with_candidates: bool = False) -> list[str]:
+    """An id for each row that does not depend on the others' places: a hash of the prompt, and its occurrence.
+
+    Args:
+        rows: the rows.
+        with_candidates: hash the candidates as well, so that a row whose candidates changed is another row.
+    """
     seen: Counter[str] = Counter()
     ids = []
     for row in rows:
         key = prompt_key(row.prompt)[:24]
+        if with_candidates:
+            held = repr([(c.text, c.score, c.model, c.logprob, c.key) for c in row.candidates])
+            key += hashlib.sha256(held.encode("utf-8", "surrogatepass")).hexdigest()[:16]
         ids.append(f"{key}-{seen[key]}")
         seen[key] += 1
     return ids

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,7 +142,7 @@ def _run(
 ) -> DecodeRun:
     if not rows:
         raise BadInput("there are no prompts to answer")
-    ids = row_ids(rows)
+    ids = row_ids(rows, with_candidates="candidates" in settings)
     answer_of: str | AnswerOf = getattr(strategy, "answer_of", "final-number")
     done: dict[str, Answer] = {}
     with ExitStack() as stack:
@@ -151,6 +151,7 @@ def _run(
             stack.enter_context(locked(out))
             done = _resume(out, {"strategy": strategy.name, "params": plain(strategy.params()), **plain(settings)})
             done = {key: done[key] for key in ids if key in done}
+            _write_answers(out, ids, rows, done, answer_of)
             files = (
                 stack.enter_context((out / ANSWERS).open("a", encoding="utf-8")),
                 stack.enter_context((out / TRACES).open("a", encoding="utf-8")),
@@ -162,8 +163,10 @@ def _run(
             for i, given in zip(places, answer([rows[i] for i in places], again), strict=True):
                 done[ids[i]] = given
                 if files is not None:
-                    _write(files, ids[i], rows[i], given, _right(given, rows[i], answer_of))
+                    _write(files, ids[i], rows[i], given, answer_of)
             progress(strategy.name, len(done), len(rows))
+        if out is not None:
+            _write_answers(out, ids, rows, done, answer_of)
     answers = tuple(done[key] for key in ids)
     correct = tuple(_right(a, row, answer_of) for a, row in zip(answers, rows, strict=True))
     return DecodeRun(answers, correct, resumed, out)
@@ -185,9 +188,15 @@ def _right(answer: Answer, row: PromptRow, answer_of: str | AnswerOf) -> bool | 
     return any(check(key, row.reference, answer_of) for key in answer.keys)
 
 
-def _write(files: tuple[IO[str], IO[str]], key: str, row: PromptRow, answer: Answer, correct: bool | None) -> None:
+def _write(files: tuple[IO[str], IO[str]], key: str, row: PromptRow, answer: Answer, answer_of: str | AnswerOf) -> None:
     """The trace first: an answer on disk has its trace on disk."""
-    cost = answer.cost
+    for file, record in ((files[1], {"id": key, **answer.to_dict()}), (files[0], _brief(key, row, answer, answer_of))):
+        file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        file.flush()
+
+
+def _brief(key: str, row: PromptRow, answer: Answer, answer_of: str | AnswerOf) -> dict[str, Any]:
+    """An answer without its trace."""
     brief = {
         "id": key,
         "prompt": row.prompt,
@@ -197,14 +206,22 @@ def _write(files: tuple[IO[str], IO[str]], key: str, row: PromptRow, answer: Ans
         "texts": answer.texts,
         "keys": answer.keys,
         "reference": row.reference,
-        "correct": correct,
+        "correct": _right(answer, row, answer_of),
         "why": answer.trace.why,
         "strategy": answer.trace.strategy,
-        **dataclasses.asdict(cost),
+        **dataclasses.asdict(answer.cost),
     }
-    for file, record in ((files[1], {"id": key, **answer.to_dict()}), (files[0], plain(brief))):
-        file.write(json.dumps(record, ensure_ascii=False) + "\n")
-        file.flush()
+    return plain(brief)
+
+
+def _write_answers(
+    out: Path, ids: Sequence[str], rows: Sequence[PromptRow], done: Mapping[str, Answer], answer_of: str | AnswerOf
+) -> None:
+    """The answers of these rows, in order; traces of other rows stay in their file."""
+    with atomic(out / ANSWERS) as file:
+        for key, row in zip(ids, rows, strict=True):
+            if key in done:
+                file.write(json.dumps(_brief(key, row, done[key], answer_of), ensure_ascii=False) + "\n")
 
 
 def _resume(out: Path, settings: dict[str, Any]) -> dict[str, Answer]:
@@ -223,24 +240,24 @@ def _resume(out: Path, settings: dict[str, Any]) -> dict[str, Answer]:
         raise BadInput(f"{out} holds answers but no {SETTINGS}; choose another folder with -o")
     else:
         write_json(path, settings)
-    briefs, traces = _lines(out / ANSWERS), _lines(out / TRACES)
-    whole = [key for key in briefs if key in traces]
-    for name, held in ((ANSWERS, briefs), (TRACES, traces)):
-        if (out / name).exists():
-            with atomic(out / name) as file:
-                file.writelines(json.dumps(held[key], ensure_ascii=False) + "\n" for key in whole)
-    return {key: Answer.from_dict(traces[key]) for key in whole}
+    traces, torn = _lines(out / TRACES)
+    if torn:
+        with atomic(out / TRACES) as file:
+            file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in traces.values())
+    return {key: Answer.from_dict(record) for key, record in traces.items()}
 
 
-def _lines(path: Path) -> dict[str, Any]:
+def _lines(path: Path) -> tuple[dict[str, Any], bool]:
+    """The records of a file by id, and whether a line was cut off."""
     found: dict[str, Any] = {}
+    torn = False
     if path.exists():
         with path.open(encoding="utf-8", errors="replace") as file:
             for line in file:
                 try:
                     record = json.loads(line)
-                except ValueError:
-                    continue  # cut off by a kill
-                if isinstance(record, dict) and "id" in record:
                     found[record["id"]] = record
-    return found
+                    torn |= not line.endswith("\n")
+                except (ValueError, TypeError, KeyError):
+                    torn = True
+    return found, torn
