@@ -41,7 +41,7 @@ class SpectralSum:
 
 @dataclass(frozen=True)
 class SpectralSums:
-    """Estimates of tr f(A) by name, and of the largest eigenvalue with its residual bound."""
+    """Estimates of tr f(A) by name, and of the largest eigenvalue with its residual bound and rounding."""
 
     sums: Mapping[Any, SpectralSum]
     largest: float
@@ -107,7 +107,8 @@ def spectral_sums(
         ends = [weights @ f(x) for x, weights in (gauss, radau)]
         sums[name] = _sum(np.minimum(*ends), np.maximum(*ends), first, rank, rest)
     residual = float(np.linalg.norm(betas[-1] @ vectors[-len(R) :, -1]))
-    return SpectralSums(sums, float(nodes[-1]), residual, total)
+    rounding = 8 * float(np.finfo(dtype).eps * nodes[-1])
+    return SpectralSums(sums, float(nodes[-1]), residual + rounding, total)
 
 
 def _lanczos(
