@@ -138,7 +138,7 @@ class Strategy(ABC):
         chosen, why = list(decision.chosen), decision.why
         if not chosen and decision.text is None:
             chosen = [best_scored(candidates)]
-            why = f"no candidate has an answer that could be read; the best scored is given as it is ({why})"
+            why = f"{why}: the best scored candidate is given as it is"
         trace = Trace(
             self.name,
             self.params(),

@@ -19,7 +19,7 @@ from polyculture.errors import BadInput
 from polyculture.llm.base import LLM, Prompt
 
 K = TypeVar("K", bound=Hashable)
-OnEmpty = Literal["relax", "raise"]
+OnEmpty = Literal["relax", "none", "raise"]
 
 
 def trusted(groups: Sequence[Group], alpha: float, on_empty: OnEmpty = "relax") -> list[Group]:
@@ -28,7 +28,7 @@ def trusted(groups: Sequence[Group], alpha: float, on_empty: OnEmpty = "relax") 
     Args:
         groups: answers with their shares.
         alpha: smallest share, in [0, 1].
-        on_empty: when no group passes: "relax" lets all through, "raise" is an error.
+        on_empty: when no group passes: "relax" lets all through, "none" lets none through, "raise" is an error.
 
     Raises:
         BadInput: alpha is outside [0, 1], or no group passes and ``on_empty`` is "raise".
@@ -37,7 +37,7 @@ def trusted(groups: Sequence[Group], alpha: float, on_empty: OnEmpty = "relax") 
         raise BadInput(f"alpha should be in [0, 1], not {alpha}")
     # count >= ceil(alpha N): a share of exactly alpha passes, whatever the rounding of count / N.
     passing = [g for g in groups if g.count >= math.ceil(alpha * round(g.count / g.freq) - 1e-9)]
-    if passing or not groups:
+    if passing or not groups or on_empty == "none":
         return passing
     if on_empty == "raise":
         raise BadInput(f"no answer holds a share of {alpha:g} of the samples; lower alpha, or use on_empty='relax'")
@@ -135,9 +135,10 @@ class BestOfMajority(Strategy):
     Args:
         alpha: smallest share of the n samples an answer needs, in [0, 1], inclusive; 0 is best-of-n over distinct
             answers. None takes max(0.01, 2 / n).
-        on_empty: when no answer is frequent enough: "relax" ranks them all, "raise" is an error.
+        on_empty: when no answer is frequent enough: "relax" ranks them all, "none" takes the best scored candidate,
+            "raise" is an error.
         score: "auto" (the candidates' own scores, else log-probability per token), "given", "logprob", "length",
-            ``python:module:function``, or a callable ``reward(prompts, responses) -> (n,)``.
+            "quality:NAME", ``python:module:function``, or a callable ``reward(prompts, responses) -> (n,)``.
         answer_of: what counts as the same answer.
     """
 
@@ -159,9 +160,10 @@ class BestOfMajority(Strategy):
         ranked = by_score(frequent)
         gate = Step("gate", details={"alpha": alpha, "groups": len(groups), "passed": passed, "relaxed": relaxed})
         if not ranked:
-            return Decision([], "no answer could be read", groups, [gate])
+            why = f"no answer has a share of {alpha:.3g}" if groups else "no answer could be read"
+            return Decision([], why, groups, [gate])
         best = ranked[0]
-        why = f"its mean score {best.mean_score:.6g} is the highest of {len(frequent)} answers " + (
+        why = f"its mean score {best.mean_score:.6g} is the highest of {len(frequent)} answer(s) " + (
             f"(none has a share of {alpha:.3g}, so all were ranked)"
             if relaxed
             else f"with a share of {alpha:.3g} or more"

@@ -42,7 +42,7 @@ class BestOfN(Strategy):
 
     Args:
         score: "auto" (the candidates' own scores, else log-probability per token), "given", "logprob", "length",
-            ``python:module:function``, or a callable ``reward(prompts, responses) -> (n,)``.
+            "quality:NAME", ``python:module:function``, or a callable ``reward(prompts, responses) -> (n,)``.
         answer_of: how answers are read for the trace; they play no part in the choice.
     """
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from polyculture.decode.answers import AnswerOf, answer_key
-from polyculture.decode.base import Answer, Candidate, Strategy, sub_seed
+from polyculture.decode.base import Answer, Strategy, sub_seed
 from polyculture.decode.rows import PromptRow, row_ids
 from polyculture.decode.scores import Reward
 from polyculture.errors import BadInput
@@ -126,10 +126,10 @@ def compare_strategies(
     orders = [
         np.random.default_rng([seed, i]).permutation(len(row.candidates)) for i, row in enumerate(rows)
     ]  # prefixes of one order, so that more candidates means the same ones and some more
-    found: list[ComparisonRow] = []
+    runs: list[tuple[str, int, list[Answer]]] = []
     for name, strategy in strategies.items():
         for n in sizes:
-            progress("comparing strategies", len(found), len(strategies) * len(sizes))
+            progress("comparing strategies", len(runs), len(strategies) * len(sizes))
             if held:
                 answers = [
                     strategy.rerank(
@@ -139,9 +139,10 @@ def compare_strategies(
                 ]
             else:
                 answers = _drawn(strategy, rows, llm, n, k, sampling, seed)
-            found.append(_measured(name, n, k, rows, answers, reward, embedder, read))
-    progress("comparing strategies", len(found), len(found))
-    return found
+            runs.append((name, n, answers))
+    progress("comparing strategies", len(runs), len(runs))
+    spread = _Spread.of([answer for _, _, answers in runs for answer in answers], embedder)
+    return [_measured(name, n, k, rows, answers, reward, spread, read) for name, n, answers in runs]
 
 
 def _drawn(
@@ -167,7 +168,7 @@ def _measured(
     rows: Sequence[PromptRow],
     answers: Sequence[Answer],
     reward: Reward | None,
-    embedder: str | Embedder | None,
+    spread: _Spread | None,
     read: AnswerOf,
 ) -> ComparisonRow:
     keys = [[read(c.text) for c in a.trace.candidates] for a in answers]
@@ -183,7 +184,6 @@ def _measured(
     mean = None if rewards is None else float(rewards.mean())
     half = 0.0 if rewards is None or len(rewards) < 2 else 1.96 * float(rewards.std(ddof=1)) / math.sqrt(len(rewards))
     costs = [a.cost for a in answers]
-    vendi, used = _vendi([a.trace.candidates for a in answers], embedder)
     return ComparisonRow(
         name,
         n,
@@ -202,8 +202,8 @@ def _measured(
         float(np.mean([c.money for c in costs])),
         float(np.mean([len({key for key in own if key is not None}) for own in keys])),
         float(np.mean([key is None for own in keys for key in own])),
-        vendi,
-        used,
+        None if spread is None else float(np.mean([spread.vendi(a) for a in answers])),
+        None if spread is None else spread.embedder,
     )
 
 
@@ -212,20 +212,32 @@ def _any_right(keys: Sequence[str | None], row: PromptRow, read: AnswerOf) -> bo
     return expected is not None and expected in keys
 
 
-def _vendi(
-    candidates: Sequence[Sequence[Candidate]], embedder: str | Embedder | None
-) -> tuple[float | None, str | None]:
-    if embedder is None:
-        return None, None
-    from polyculture.measure.vendi import vendi_score
-    from polyculture.space.embedders import make_embedder
+@dataclass(frozen=True)
+class _Spread:
+    """How varied the candidates of an answer are; every text is embedded once, every set of texts measured once."""
 
-    model = make_embedder(embedder)
-    texts = sorted({c.text for own in candidates for c in own})
-    place = {text: i for i, text in enumerate(texts)}
-    X = model.embed(texts)
-    scores = [vendi_score(X[[place[c.text] for c in own]]) for own in candidates]
-    return float(np.mean(scores)), model.name
+    embedder: str
+    place: Mapping[str, int]
+    X: np.ndarray
+    known: dict[tuple[str, ...], float]
+
+    @classmethod
+    def of(cls, answers: Sequence[Answer], embedder: str | Embedder | None) -> _Spread | None:
+        if embedder is None:
+            return None
+        from polyculture.space.embedders import make_embedder
+
+        model = make_embedder(embedder)
+        texts = sorted({c.text for answer in answers for c in answer.trace.candidates})
+        return cls(model.name, {text: i for i, text in enumerate(texts)}, model.embed(texts), {})
+
+    def vendi(self, answer: Answer) -> float:
+        from polyculture.measure.vendi import vendi_score
+
+        texts = tuple(c.text for c in answer.trace.candidates)
+        if texts not in self.known:
+            self.known[texts] = vendi_score(self.X[[self.place[text] for text in texts]])
+        return self.known[texts]
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:

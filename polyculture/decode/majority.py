@@ -109,7 +109,7 @@ class WeightedMajority(Strategy):
 
     Args:
         score: "auto" (the candidates' own scores, else log-probability per token), "given", "logprob", "length",
-            ``python:module:function``, or a callable ``reward(prompts, responses) -> (n,)``.
+            "quality:NAME", ``python:module:function``, or a callable ``reward(prompts, responses) -> (n,)``.
         weight: "softmax" turns scores of any sign into weights, "score" takes scores >= 0 as weights.
         temperature: of the softmax; small ones approach best-of-n, large ones the plain majority.
         answer_of: what counts as the same answer.

@@ -36,8 +36,9 @@ def with_scores(
     Args:
         candidates: the candidates.
         score: "given" (the scores they carry), "logprob" (log-probability per token under their model), "length"
-            (characters), "auto" ("given" if all carry one, else "logprob"), ``python:module:function``, or a
-            callable ``reward(prompts, responses) -> (n,)``.
+            (characters), "auto" ("given" if all carry one, else "logprob"), "quality:NAME" (a scorer of the quality
+            stage, on the responses alone), ``python:module:function``, or a callable
+            ``reward(prompts, responses) -> (n,)``.
         prompt: what they answer.
 
     Returns:
@@ -65,9 +66,7 @@ def with_scores(
     elif score == "length":
         values = [float(len(c.text)) for c in candidates]
     else:
-        if isinstance(score, str) and not score.startswith("python:"):
-            raise unknown("score", score, NAMES)
-        reward: Reward = named_function(score) if isinstance(score, str) else score
+        reward = _reward(score)
         got = np.asarray(reward([as_text(prompt)] * len(candidates), [c.text for c in candidates]), dtype=np.float64)
         if got.shape != (len(candidates),):
             raise BadInput(f"the reward gave an array of shape {got.shape} for {len(candidates)} responses")
@@ -83,6 +82,20 @@ def with_scores(
         for c, v in zip(candidates, values, strict=True)
     ]
     return scored, steps
+
+
+def _reward(score: str | Reward) -> Reward:
+    if not isinstance(score, str):
+        return score
+    if score.startswith("python:"):
+        return named_function(score)
+    if not score.startswith("quality:"):
+        raise unknown("score", score, (*NAMES, "quality:NAME", "python:module:function"))
+    from polyculture.pool import Pool
+    from polyculture.quality.base import make_scorer
+
+    scorer = make_scorer(score.removeprefix("quality:"))
+    return lambda prompts, responses: scorer.score(Pool.from_arrays(texts=list(responses)))
 
 
 def judged(candidates: Sequence[Candidate]) -> list[int]:

@@ -67,7 +67,7 @@ class SoftBestOfN(Strategy):
         beta: inverse temperature; 0 draws by share, large ones approach best-of-n.
         calibrate: replace rewards by their mid-rank quantiles first, so that their scale plays no part.
         score: "auto" (the candidates' own scores, else log-probability per token), "given", "logprob", "length",
-            ``python:module:function``, or a callable ``reward(prompts, responses) -> (n,)``.
+            "quality:NAME", ``python:module:function``, or a callable ``reward(prompts, responses) -> (n,)``.
         answer_of: what counts as the same answer.
     """
 

@@ -72,6 +72,7 @@ def test_best_of_majority() -> None:
     assert best_of_majority(answers, rewards, 3, 0.25) == ["y", "z"]  # fewer than k
     assert best_of_majority(answers, rewards, 3, 0.0) == ["x", "y", "z"]
     assert best_of_majority(answers, rewards, 1, 0.9) == ["x"]  # nobody passes: relaxed
+    assert best_of_majority(answers, rewards, 1, 0.9, on_empty="none") == []
     with pytest.raises(BadInput, match="lower alpha"):
         best_of_majority(answers, rewards, 1, 0.9, on_empty="raise")
     with pytest.raises(BadInput, match=r"\[0, 1\]"):
@@ -130,3 +131,10 @@ def test_scores() -> None:
         odd = BestOfN(score=lambda prompts, responses: [math.nan, -1.0]).rerank(bare)
     assert odd.key == "22" and odd.trace.candidates[0].score is None
     assert odd.trace.candidates[0].details["score"] == "nan"
+
+
+def test_a_quality_scorer_as_score() -> None:
+    answer = BestOfN(score="quality:heuristic").rerank([Candidate("x x x x"), Candidate("A full sentence. A: 2")])
+    assert answer.cost.scored == 2 and answer.score is not None
+    with pytest.raises(UnknownMethod, match="scorer"):
+        BestOfN(score="quality:heuristics").rerank([Candidate("x")])

@@ -23,7 +23,10 @@ def _select_answers(inputs, params):
     return {
         "bon": [g.key for g in by_score(groups)[:k]],
         "majority": [g.key for g in by_count(groups)[:k]],
-        "bom_by_alpha": {str(a): best_of_majority(inputs["answers"], rewards, k, a) for a in params["alphas"]},
+        "bom_by_alpha": {
+            str(float(alpha)): best_of_majority(inputs["answers"], rewards, k, alpha, on_empty="none")
+            for alpha in params["alphas"]
+        },
     }
 
 
