@@ -141,14 +141,16 @@ class Parameter:
 def parameters(method: Callable[..., Any], *, skip: tuple[str, ...] = ()) -> dict[str, Parameter]:
     """The hyper-parameters of a method: the keyword arguments of a class's constructor, or of a function.
 
-    A function's hyper-parameters are its arguments that have a default; those without are its inputs.
+    A function's hyper-parameters are its arguments that have a default; those without are its inputs. What a class does
+    not explain itself, the classes it inherits from do.
     """
     signature = inspect.signature(method)
     target: Any = method.__init__ if isinstance(method, type) else method  # type: ignore[misc]
-    hints = typing.get_type_hints(target)
-    if dataclasses.is_dataclass(method):
-        hints |= typing.get_type_hints(method)
-    helps = argument_docs(inspect.getdoc(method) or "")
+    # A dataclass's constructor does not know the modules its inherited fields were annotated in; the class does.
+    hints = typing.get_type_hints(method if dataclasses.is_dataclass(method) else target)
+    helps: dict[str, str] = {}
+    for kind in reversed(method.__mro__) if isinstance(method, type) else (method,):
+        helps |= argument_docs(inspect.cleandoc(kind.__doc__ or ""))
     found = {}
     for name, parameter in signature.parameters.items():
         if name in skip or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
@@ -230,7 +232,7 @@ def parse(text: str, annotation: Any, place: str) -> Any:
         if typing.get_origin(annotation) in (typing.Union, types.UnionType)
         else (annotation,)
     )
-    for option in options:
+    for option in sorted(options, key=lambda option: option is not type(None)):  # any text would be a str
         try:
             return _parse_one(text, option)
         except (ValueError, TypeError, KeyError):

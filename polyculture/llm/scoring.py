@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,16 @@ from polyculture.llm.batches import left_padded, logits, prefill, runs
 LOGIT_BYTES = 256 * 2**20
 """Most bytes the logits of one batch may take."""
 
+Read = Callable[[torch.Tensor, list[int]], np.ndarray]
+"""What is kept of a completion: from its (tokens, vocabulary) logits and its token ids to one entry a token."""
+
+
+def log_probabilities(rows: torch.Tensor, tokens: list[int]) -> np.ndarray:
+    """Log-probability of each token under its row of logits, in float32 a sequence at a time."""
+    chosen = torch.tensor(tokens, device=rows.device)[:, None]
+    raw = rows.float()
+    return (raw.gather(1, chosen)[:, 0] - raw.logsumexp(dim=1)).double().cpu().numpy()
+
 
 @dataclass(frozen=True)
 class Scorer:
@@ -25,16 +35,18 @@ class Scorer:
         pad: id of the padding token.
         batch_size: most sequences computed at once.
         share_prompts: compute a prompt that has several completions once.
+        read: what is kept of the logits of a completion.
     """
 
     model: Any
     pad: int
     batch_size: int
     share_prompts: bool
+    read: Read = log_probabilities
 
     @torch.inference_mode()
     def score(self, prompts: Sequence[list[int]], completions: Sequence[list[int]]) -> list[np.ndarray]:
-        """Natural-log probability of each token of each completion, float64; prompts have at least one token."""
+        """What ``read`` keeps of each completion; an empty one has an empty array. Prompts have a token or more."""
         scores = {i: np.zeros(0) for i, end in enumerate(completions) if not end}
         rest = (i for i, end in enumerate(completions) if end)
         alone: list[int] = []
@@ -53,7 +65,7 @@ class Scorer:
         ids, mask = left_padded([[*prompts[i], *completions[i]] for i in batch], self.pad, self.model.device)
         # Padding on the left makes every completion end in the last column, so few logits need be kept.
         rows = logits(self.model, ids, mask, keep=max(len(completions[i]) for i in batch) + 1)
-        return {i: _terms(rows[k, -len(completions[i]) - 1 : -1], completions[i]) for k, i in enumerate(batch)}
+        return {i: self.read(rows[k, -len(completions[i]) - 1 : -1], completions[i]) for k, i in enumerate(batch)}
 
     def _shared(self, prompt: list[int], ends: dict[int, list[int]]) -> dict[int, np.ndarray]:
         scores: dict[int, np.ndarray] = {}
@@ -69,7 +81,7 @@ class Scorer:
             device = self.model.device
             ids_and_mask = torch.tensor(ids, device=device), torch.tensor(mask, device=device)
             found = logits(self.model, *ids_and_mask, cache=cache, start=len(prompt) - 1)
-            scores |= {i: _terms(found[k, : len(ends[i])], ends[i]) for k, i in enumerate(batch)}
+            scores |= {i: self.read(found[k, : len(ends[i])], ends[i]) for k, i in enumerate(batch)}
         return scores
 
     def _batches(self, order: list[int], ends: Any) -> Iterator[list[int]]:
@@ -84,10 +96,3 @@ class Scorer:
             batch.append(i)
         if batch:
             yield batch
-
-
-def _terms(rows: torch.Tensor, tokens: list[int]) -> np.ndarray:
-    """Log-probability of each token under its row of logits, in float32 a sequence at a time."""
-    chosen = torch.tensor(tokens, device=rows.device)[:, None]
-    raw = rows.float()
-    return (raw.gather(1, chosen)[:, 0] - raw.logsumexp(dim=1)).double().cpu().numpy()

@@ -19,7 +19,7 @@ from polyculture.llm.batches import batches, can_share, left_padded, prefill, ru
 from polyculture.llm.chat import PromptReader
 from polyculture.llm.loading import load, on_device
 from polyculture.llm.sampling import RawLogprobs, SeededSampling, StopStrings, stop_at, warpers
-from polyculture.llm.scoring import Scorer
+from polyculture.llm.scoring import Read, Scorer, log_probabilities
 
 
 class TransformersLLM(GeneratesByAsk):
@@ -220,8 +220,16 @@ class TransformersLLM(GeneratesByAsk):
         ends = [list(self.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in completions]
         return self.token_logprobs(starts, ends)
 
-    def token_logprobs(self, prompts: Sequence[list[int]], completions: Sequence[list[int]]) -> list[np.ndarray]:
+    def token_logprobs(
+        self, prompts: Sequence[list[int]], completions: Sequence[list[int]], read: Read = log_probabilities
+    ) -> list[np.ndarray]:
         """``logprobs`` on token ids; prompts have at least one token.
+
+        Args:
+            prompts: token ids, one list a completion.
+            completions: token ids.
+            read: what to keep instead of log-probabilities: it is handed the (tokens, vocabulary) logits of one
+                completion and its token ids, and gives an array.
 
         Raises:
             BadInput: a prompt with its completion is longer than the context.
@@ -232,7 +240,7 @@ class TransformersLLM(GeneratesByAsk):
                     f"{self.name}: the prompt has {len(start)} tokens and the completion {len(end)}, the model takes "
                     f"{self.context} together; shorten them, or use a model with a longer context"
                 )
-        return Scorer(self.model, self._pad_id, self.batch_size, self.share_prompts).score(prompts, completions)
+        return Scorer(self.model, self._pad_id, self.batch_size, self.share_prompts, read).score(prompts, completions)
 
     def _shared_prefix(self, prompts: list[list[int]]) -> dict[str, Any]:
         """A cache of all but the last token of every prompt, each distinct prompt computed once."""

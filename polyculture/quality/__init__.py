@@ -6,5 +6,10 @@ METHODS = MethodTable(
     "quality",
     ("heuristic", "polyculture.quality.heuristic:HeuristicQuality"),
     ("length", "polyculture.quality.base:LengthQuality"),
+    ("perplexity", "polyculture.quality.perplexity:PerplexityQuality"),
+    ("log-likelihood", "polyculture.quality.perplexity:LogLikelihoodQuality"),
+    ("prediction-difficulty", "polyculture.quality.difficulty:PredictionDifficultyQuality"),
+    ("upd", "polyculture.quality.difficulty:UPDQuality"),
+    ("ifd", "polyculture.quality.difficulty:IFDQuality"),
 )
 __getattr__ = METHODS.export

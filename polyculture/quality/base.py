@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -27,7 +27,8 @@ class Scorer(Protocol):
     """Scores a pool.
 
     Two attributes may be added. ``per_text = True`` says that a row's score depends on its text alone: then blocks of
-    rows are scored in parallel and progress is told. ``identity``, a string that tells apart two scorers of one name
+    rows are scored in parallel and progress is told; where it depends on other columns, ``row_texts(pool)`` gives one
+    string a row that says all it depends on. ``identity``, a string that tells apart two scorers of one name
     (the hash of a model and its settings), lets the scores of such a scorer be cached.
     """
 
@@ -131,10 +132,12 @@ def score_pool(
     scorer = make_scorer(spec)
     what = f"scoring ({scorer.name})"
     if len(pool) and getattr(scorer, "per_text", False):
-        pool.need("texts")
+        texts = scorer.row_texts(pool) if hasattr(scorer, "row_texts") else _texts(pool)
         identity = getattr(scorer, "identity", None)
         with VectorCache(cache_folder(cache) if identity is not None else None) as held:
-            scores = _by_text(pool, scorer, f"{scorer.name}\n{identity}", held, engine or LocalEngine(), progress, what)
+            scores = _by_text(
+                pool, texts, scorer, f"{scorer.name}\n{identity}", held, engine or LocalEngine(), progress, what
+            )
     else:
         progress(what, 0, len(pool))
         scores = _checked(scorer.score(pool), pool, scorer)
@@ -142,11 +145,23 @@ def score_pool(
     return pool.with_(quality=scores)
 
 
-def _by_text(
-    pool: Pool, scorer: Scorer, identity: str, held: VectorCache, engine: Engine, progress: Progress, what: str
-) -> np.ndarray:
+def _texts(pool: Pool) -> Iterable[str]:
+    pool.need("texts")
     assert pool.texts is not None
-    keys = keys_of(pool.texts, identity)
+    return pool.texts
+
+
+def _by_text(
+    pool: Pool,
+    texts: Iterable[str],
+    scorer: Scorer,
+    identity: str,
+    held: VectorCache,
+    engine: Engine,
+    progress: Progress,
+    what: str,
+) -> np.ndarray:
+    keys = keys_of(texts, identity)
     first: dict[bytes, int] = {}
     for i, key in enumerate(keys):
         first.setdefault(key, i)
