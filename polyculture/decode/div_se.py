@@ -33,6 +33,7 @@ from polyculture.decode.base import (
     sub_seed,
 )
 from polyculture.decode.majority import vote
+from polyculture.decode.rows import read_object
 from polyculture.decode.scores import with_keys
 from polyculture.llm.base import DEFAULT_SAMPLING, LLM, Prompt, Sampling, as_text, prompt_key
 
@@ -59,7 +60,8 @@ class DivSE(Strategy):
     Candidates that exist already are put to the vote as they are.
 
     Args:
-        bank: the pairs, an ApproachBank or its JSON form; None asks for approaches to each prompt.
+        bank: the pairs, an ApproachBank, its JSON form, or a file of it; None asks for approaches to each
+            prompt.
         aggregator: "vote", or "meta": one more call that reads all solutions and answers.
         verifier: ``verifier(prompt, response)``, where equal answers can't be told by a key: the first accepted
             response wins; if none is, the vote decides.
@@ -68,13 +70,15 @@ class DivSE(Strategy):
     """
 
     name: ClassVar[str] = "div-se"
-    bank: ApproachBank | Mapping[str, Any] | None = None
+    bank: ApproachBank | Mapping[str, Any] | str | None = None
     aggregator: Literal["vote", "meta"] = "vote"
     verifier: Verifier | None = None
     answer_of: str | AnswerOf = "final-number"
     answer_format: str = ANSWER_FORMAT
 
     def __post_init__(self) -> None:
+        if isinstance(self.bank, str):
+            object.__setattr__(self, "bank", read_object(self.bank, "a bank of approaches"))
         if isinstance(self.bank, Mapping):
             object.__setattr__(self, "bank", ApproachBank.from_dict(self.bank))
 
@@ -176,7 +180,8 @@ class IDivSE(DivSE):
     of the call stands in the trace's steps, with whether it was cut off.
 
     Args:
-        bank: the pairs, an ApproachBank or its JSON form; None asks for approaches to each prompt.
+        bank: the pairs, an ApproachBank, its JSON form, or a file of it; None asks for approaches to each
+            prompt.
         aggregator: "vote", or "meta": one more call that reads all solutions and answers.
         verifier: ``verifier(prompt, response)``; the first accepted solution wins; if none is, the vote decides.
         answer_of: how answers are read, and what counts as the same.

@@ -59,6 +59,23 @@ def read_rows(source: str | Path | Iterable[Mapping[str, Any]], *, need_candidat
     return rows
 
 
+def read_object(path: str | Path, what: str) -> dict[str, Any]:
+    """A JSON object from a file, such as a bank of approaches or the skills of experts.
+
+    Raises:
+        BadInput: the file can't be read or holds something else.
+    """
+    try:
+        held = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(f"{path}: can't be read ({error.strerror}); give the JSON file of {what}") from error
+    except ValueError as error:
+        raise BadInput(f"{path}: not JSON ({error}); give the JSON file of {what}") from error
+    if not isinstance(held, dict):
+        raise BadInput(f"{path}: should hold a JSON object, {what}, not {type(held).__name__}")
+    return held
+
+
 def _records(source: str | Path | Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
     if not isinstance(source, (str, Path)):
         yield from ((f"row {i}", record) for i, record in enumerate(source, 1))

@@ -37,6 +37,7 @@ from polyculture.decode.experts import (
     question_prompt,
 )
 from polyculture.decode.majority import vote
+from polyculture.decode.rows import read_object
 from polyculture.decode.scores import with_keys
 from polyculture.decode.skills import (
     global_strength,
@@ -62,7 +63,7 @@ class SymbolicMoE(Strategy):
 
     Args:
         experts: name -> function that loads the model; None takes the model given as the only expert.
-        skills: what :meth:`fit` learnt, a Skills or its JSON form.
+        skills: what :meth:`fit` learnt: a Skills, its JSON form, or a file of it.
         combine: "aggregator", or "vote" (a majority vote of the experts' answers).
         keyword_samples: times a question is asked for keywords; those that come up more than once are kept.
         strength_temperature: strengths are raised to its inverse; 0.5 squares them.
@@ -77,7 +78,7 @@ class SymbolicMoE(Strategy):
 
     name: ClassVar[str] = "symbolic-moe"
     experts: Experts | None = None
-    skills: Skills | Mapping[str, Any] | None = None
+    skills: Skills | Mapping[str, Any] | str | None = None
     combine: Literal["aggregator", "vote"] = "aggregator"
     keyword_samples: int = 5
     strength_temperature: float = 0.5
@@ -89,6 +90,8 @@ class SymbolicMoE(Strategy):
     answer_format: str = "Reason step by step, then end with a line 'A: ' followed by the final answer only."
 
     def __post_init__(self) -> None:
+        if isinstance(self.skills, str):
+            object.__setattr__(self, "skills", read_object(self.skills, "the skills of experts"))
         if isinstance(self.skills, Mapping):
             held = self.skills
             object.__setattr__(self, "skills", Skills(**{**held, "cost": Cost(**held.get("cost", {}))}))

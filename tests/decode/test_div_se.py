@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +23,7 @@ from polyculture.decode.div_se import error_propagates, parse_solutions
 from polyculture.errors import BadInput
 from polyculture.llm.base import Prompt, as_text
 from polyculture.llm.scripted import ScriptedLLM
+from polyculture.methods import build
 
 BANK = ApproachBank((Pair("a teacher", "algebra", 0.9), Pair("none", "drawing", 0.8), Pair("none", "guessing", 0.1)))
 
@@ -85,8 +87,16 @@ def test_votes_with_the_best_pairs_at_temperature_zero() -> None:
     assert as_text(pair_prompt(BANK.pairs[0], "q", "end")).startswith("System: You are a teacher.")
 
 
-def test_bank_survives_json() -> None:
+def test_bank_survives_json(tmp_path: Path) -> None:
     strategy = DivSE(bank=BANK)
+    path = tmp_path / "bank.json"
+    path.write_text(json.dumps(strategy.params()["bank"]))
+    assert DivSE(bank=str(path)) == build("decode", "div-se", bank=str(path)) == strategy
+    path.write_text("[]")
+    with pytest.raises(BadInput, match="a bank of approaches, not list"):
+        DivSE(bank=str(path))
+    with pytest.raises(BadInput, match="can't be read"):
+        DivSE(bank=str(tmp_path / "none.json"))
     assert DivSE(**json.loads(json.dumps(strategy.params()))).bank == BANK
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -55,7 +56,7 @@ class Panel:
         return ScriptedLLM(reply, name=name)
 
 
-def test_fit_learns_skills_and_picks_the_aggregator() -> None:
+def test_fit_learns_skills_and_picks_the_aggregator(tmp_path: Path) -> None:
     panel = Panel()
     strategy = SymbolicMoE(experts=panel()).fit(ScriptedLLM(namer), VALIDATION, seed=0)
     skills = strategy.skills
@@ -66,6 +67,8 @@ def test_fit_learns_skills_and_picks_the_aggregator() -> None:
     assert panel.loads == sorted(panel.names) * 2
     again = SymbolicMoE(experts=panel(), skills=json.loads(json.dumps(strategy.params()))["skills"])
     assert again.skills == skills
+    (tmp_path / "skills.json").write_text(json.dumps(strategy.params()["skills"]))
+    assert SymbolicMoE(skills=str(tmp_path / "skills.json")).skills == skills
     with pytest.raises(BadInput, match="needs experts"):
         SymbolicMoE().fit(ScriptedLLM(namer), VALIDATION)
 
