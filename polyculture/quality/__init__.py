@@ -11,5 +11,7 @@ METHODS = MethodTable(
     ("prediction-difficulty", "polyculture.quality.difficulty:PredictionDifficultyQuality"),
     ("upd", "polyculture.quality.difficulty:UPDQuality"),
     ("ifd", "polyculture.quality.difficulty:IFDQuality"),
+    ("dependability", "polyculture.quality.judge:DependabilityQuality"),
+    ("ratings", "polyculture.quality.judge:RatingsQuality"),
 )
 __getattr__ = METHODS.export

@@ -138,15 +138,7 @@ class PredictionDifficultyQuality(ModelQuality):
 
     The baseline that chooses the responses the model finds least probable. Source: D3 (2025), baselines.
 
-    Args:
-        model: hub id, local folder, folder of a PEFT adapter, or (model, tokenizer) in memory.
-        prompt: column of prompts (texts or chat messages; several with commas between); none scores responses without.
-        response: column of responses; none is the pool's text.
-        max_length: most tokens of prompt and response; none is the model's context.
-        batch_size: most sequences computed at once.
-        dtype: "auto" (as saved), "float32", "bfloat16" or "float16".
-        device: "cpu", "cuda", "cuda:1"...; none is the first GPU if there is one.
-        chat: whether a text prompt is a user message; none: if the tokenizer has a chat template.
+    The options are those of :class:`~polyculture.quality.language_model.ModelQuality`.
     """
 
     @property
@@ -163,19 +155,13 @@ class PredictionDifficultyQuality(ModelQuality):
 class IFDQuality(ModelQuality):
     """Instruction-following difficulty: loss of the response after its prompt over its loss without.
 
-    An empty response scores 0. Near 1 the prompt hardly helps, near 0 it says everything; at ``ceiling`` and beyond it misleads, and the row is
-    set to 0. Without a begin-of-sequence token the bare response follows an end-of-sequence token. Source: From
-    Quantity to Quality (2023), Eqs 2 to 4.
+    An empty response scores 0. Near 1 the prompt hardly helps, near 0 it says everything; at ``ceiling`` and beyond it
+    misleads, and the row is set to 0. Without a begin-of-sequence token the bare response follows an end-of-sequence
+    token. Source: From Quantity to Quality (2023), Eqs 2 to 4.
+
+    Further options are those of :class:`~polyculture.quality.language_model.ModelQuality`.
 
     Args:
-        model: hub id, local folder, folder of a PEFT adapter, or (model, tokenizer) in memory.
-        prompt: column of prompts (texts or chat messages; several with commas between); none scores responses without.
-        response: column of responses; none is the pool's text.
-        max_length: most tokens of prompt and response; none is the model's context.
-        batch_size: most sequences computed at once.
-        dtype: "auto" (as saved), "float32", "bfloat16" or "float16".
-        device: "cpu", "cuda", "cuda:1"...; none is the first GPU if there is one.
-        chat: whether a text prompt is a user message; none: if the tokenizer has a chat template.
         ratio: of losses ("loss", the paper), or of their exponentials ("perplexity", the released code).
         ceiling: ratios from here on score 0; none keeps them.
     """

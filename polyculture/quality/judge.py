@@ -1,0 +1,299 @@
+"""Scores that a language model gives when asked: how far a response can be depended on, and ratings on many axes.
+
+D3: Diversity, Difficulty, and Dependability-Aware Data Selection (2025), dependability; Learning from the Best,
+Differently (ODiS, 2025), annotation.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+
+from polyculture.errors import BadInput, unknown
+from polyculture.llm.asks import can_score
+from polyculture.llm.base import LLM, Sampling, as_text
+from polyculture.llm.make import make_llm
+from polyculture.pool import Pool
+from polyculture.quality.pairs import Pair, pair_key, pairs
+
+BLOCK_PAIRS = 1024
+"""Pairs that a judge is asked about in one call."""
+
+NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?")
+
+RATING = """Here is an instruction and a response to it.
+
+Instruction:
+{prompt}
+
+Response:
+{response}
+
+How correct, helpful and faithful to the instruction is the response, from 0 (not at all) to 10 (fully)? \
+Reply with the number only."""
+
+YES_OR_NO = """Here is an instruction and a response to it.
+
+Instruction:
+{prompt}
+
+Response:
+{response}
+
+Is the response correct, helpful and faithful to the instruction? Reply yes or no."""
+
+ON_ONE_AXIS = """Rate the text on {name}: {definition}
+
+Text:
+{text}
+
+Reply with one number from {low:g} (lowest) to {high:g} (highest), and nothing else."""
+
+
+def first_number(reply: str, low: float, high: float) -> float | None:
+    """The first number of a reply, brought into [low, high]; None if there is none.
+
+    >>> first_number("Score: 7/10", 0, 10), first_number("12", 0, 10), first_number("good", 0, 10)
+    (7.0, 10.0, None)
+    """
+    found = NUMBER.search(reply)
+    return None if found is None else float(min(high, max(low, float(found.group()))))
+
+
+@dataclass(eq=False)
+class DependabilityQuality:
+    """How correct, helpful and faithful to its prompt a language model finds each response, in [0, 1].
+
+    Either the model is asked for a number from 0 to 10, or for yes or no, and then the score is the share of yes in
+    the probability of both. A reply without a number scores 0, and a warning says how many there were; so does an
+    empty response, unasked. Source: D3 (2025), dependability; what the judge is asked is this library's.
+
+    Args:
+        model: the judge: a path or hub id, http://host:port/v1#MODEL, scripted:FILE.json, or a language model.
+        form: "rating" for a number from 0 to 10, "yes-no" for the probability of yes (needs log-probabilities).
+        prompt: column of prompts (texts or chat messages; several with commas between); none judges responses alone.
+        response: column of responses; none is the pool's text.
+        question: what to ask, with {prompt} and {response} in it; none is the built-in question.
+        seed: seed of the replies.
+    """
+
+    model: str | LLM
+    form: Literal["rating", "yes-no"] = "rating"
+    prompt: str | None = "prompt"
+    response: str | None = "response"
+    question: str | None = None
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        return "dependability"
+
+    @classmethod
+    def test_params(cls) -> dict[str, Any]:
+        """Options to try it with: a judge that counts, on texts without prompts."""
+        from polyculture.llm.scripted import ScriptedLLM
+
+        judge = ScriptedLLM(lambda prompt, sample, random: str(len(str(prompt)) % 11))
+        return {"model": judge, "prompt": None, "response": None}
+
+    @cached_property
+    def llm(self) -> LLM:
+        """The judge, loaded at its first use."""
+        return make_llm(self.model) if isinstance(self.model, str) else self.model
+
+    def score(self, pool: Pool) -> np.ndarray:
+        """One score a row, (n,) float64 in [0, 1]."""
+        rows = pairs(pool, self.prompt, self.response)
+        return np.concatenate([np.zeros(0), *(self.score_pairs(block) for block in _blocks(rows))])
+
+    def score_pairs(self, held: Sequence[Pair]) -> np.ndarray:
+        """One score a (prompt, response), (n,) float64; equal pairs are asked about once."""
+        keys = [pair_key(pair) for pair in held]
+        asked = {key: pair for key, pair in zip(keys, held, strict=True) if pair[1].strip()}
+        question = self.question or {"rating": RATING, "yes-no": YES_OR_NO}.get(self.form)
+        if question is None or self.form not in ("rating", "yes-no"):
+            raise unknown("form of judgement", self.form, ("rating", "yes-no"))
+        try:
+            questions = [question.format(prompt=as_text(p), response=r) for p, r in asked.values()]
+        except (KeyError, IndexError, ValueError) as error:
+            raise BadInput(f"the question may hold {{prompt}} and {{response}}, and no other braces: {error}") from None
+        scores = self._yes(questions) if self.form == "yes-no" else self._ratings(questions)
+        given = dict(zip(asked, scores, strict=True))
+        return np.array([given.get(key, 0.0) for key in keys], dtype=np.float64)
+
+    def _ratings(self, questions: list[str]) -> list[float]:
+        sampling = Sampling(max_tokens=16, temperature=0.0)
+        replies = self.llm.generate(questions, sampling=sampling, seed=self.seed)
+        numbers = [first_number(reply.text, 0, 10) for (reply,) in replies]
+        if None in numbers:
+            place = numbers.index(None)
+            warnings.warn(
+                f"{numbers.count(None)} of {len(numbers)} replies of {self.llm.name} hold no number and count 0; the "
+                f"first is {replies[place][0].text[:60]!r}",
+                stacklevel=4,
+            )
+        return [0.0 if number is None else number / 10 for number in numbers]
+
+    def _yes(self, questions: list[str]) -> list[float]:
+        if not can_score(self.llm):
+            raise BadInput(f"{self.llm.name} gives no log-probabilities, which form='yes-no' needs; use form='rating'")
+        asked = [question for question in questions for _ in range(2)]
+        terms = self.llm.logprobs(asked, ["yes", "no"] * len(questions))  # type: ignore[attr-defined]
+        logprobs = np.array([term.sum() for term in terms]).reshape(-1, 2)
+        return list(1 / (1 + np.exp(np.clip(logprobs[:, 1] - logprobs[:, 0], -700, 700))))
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One thing to rate texts on.
+
+    Args:
+        name: what it is called.
+        definition: what the judge is told it means.
+    """
+
+    name: str
+    definition: str
+
+
+AXES = (
+    Axis("fluency", "how natural, grammatical and easy to read the language is"),
+    Axis("coherence", "how well the sentences follow from one another and form a whole"),
+    Axis("knowledge", "how much knowledge it conveys that is worth learning"),
+    Axis("accuracy", "how correct and trustworthy what it states is"),
+    Axis("difficulty", "how much education or reasoning it takes to follow it"),
+    Axis("information", "how much it says for its length, without filler or repetition"),
+)
+"""Axes for the four groups the paper names (language, knowledge, difficulty, information); its eleven aren't public."""
+
+
+@dataclass(eq=False)
+class Ratings:
+    """Rates texts on several axes by asking a language model.
+
+    Each axis is asked on its own; a reply without a number is asked for once more, with another seed. Source: ODiS
+    (2025), annotation; the wording is this library's.
+
+    Args:
+        llm: the judge.
+        axes: what to rate.
+        low: lowest rating.
+        high: highest rating.
+        attempts: most times a rating is asked for.
+        seed: seed of the replies.
+    """
+
+    llm: LLM
+    axes: Sequence[Axis] = AXES
+    low: float = 0.0
+    high: float = 10.0
+    attempts: int = 2
+    seed: int = 0
+    sampling: Sampling = field(default_factory=lambda: Sampling(max_tokens=16, temperature=0.0))
+
+    def rate(self, texts: Sequence[str]) -> np.ndarray:
+        """Ratings, (n, axes) float64; a text that was never given a number on an axis has NaN there.
+
+        Raises:
+            BadInput: there is no axis, or the scale is empty.
+        """
+        if not self.axes or not self.low < self.high or self.attempts < 1:
+            raise BadInput("ratings need at least one axis, low below high, and an attempt or more")
+        distinct = list(dict.fromkeys(texts))
+        found = np.full((len(distinct), len(self.axes)), np.nan)
+        for attempt in range(self.attempts):
+            waiting = np.argwhere(np.isnan(found))
+            if not len(waiting):
+                break
+            asked = [self._question(distinct[i], self.axes[a]) for i, a in waiting]
+            replies = self.llm.generate(asked, sampling=self.sampling, seed=self.seed + attempt)
+            for (i, a), (reply,) in zip(waiting, replies, strict=True):
+                number = first_number(reply.text, self.low, self.high)
+                found[i, a] = np.nan if number is None else number
+        place = {text: i for i, text in enumerate(distinct)}
+        return found[[place[text] for text in texts]] if len(texts) else found
+
+    def _question(self, text: str, axis: Axis) -> str:
+        return ON_ONE_AXIS.format(name=axis.name, definition=axis.definition, text=text, low=self.low, high=self.high)
+
+
+@dataclass(eq=False)
+class RatingsQuality:
+    """Mean of a language model's ratings of the text on several axes, from 0 to 10.
+
+    The plain average of correlated raters, which keeps returning one kind of text; ``odis`` selects by the same
+    ratings without that. A text without a rating on some axis is averaged over the others, one without any scores 0,
+    and a warning says how many. Source: ODiS (2025), baselines.
+
+    Args:
+        model: the judge: a path or hub id, http://host:port/v1#MODEL, scripted:FILE.json, or a language model.
+        axes: names of axes, with commas between, "name=definition" for one of your own; none is the built-in six.
+        seed: seed of the replies.
+    """
+
+    model: str | LLM
+    axes: tuple[str, ...] | None = None
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        return "ratings"
+
+    @classmethod
+    def test_params(cls) -> dict[str, Any]:
+        """Options to try it with: a judge that counts."""
+        from polyculture.llm.scripted import ScriptedLLM
+
+        return {"model": ScriptedLLM(lambda prompt, sample, random: str(len(str(prompt)) % 11))}
+
+    @cached_property
+    def llm(self) -> LLM:
+        """The judge, loaded at its first use."""
+        return make_llm(self.model) if isinstance(self.model, str) else self.model
+
+    def score(self, pool: Pool) -> np.ndarray:
+        """One score a row, (n,) float64."""
+        pool.need("texts")
+        rates = Ratings(self.llm, axes_of(self.axes), seed=self.seed)
+        held = [rates.rate(block) for block in _blocks(iter(pool.texts or ()))]
+        ratings = np.concatenate([np.zeros((0, len(rates.axes))), *held])
+        rated = ~np.isnan(ratings)
+        if not rated.all():
+            warnings.warn(
+                f"{int((~rated).any(axis=1).sum())} of {len(ratings)} texts lack a rating on some axis: "
+                f"{self.llm.name} gave no number for it, twice",
+                stacklevel=2,
+            )
+        return np.where(rated, ratings, 0.0).sum(axis=1) / np.maximum(rated.sum(axis=1), 1)
+
+
+def axes_of(names: Sequence[str] | None) -> tuple[Axis, ...]:
+    """Axes by name, or "name=definition" for new ones; None is the built-in ones.
+
+    >>> axes_of(["fluency", "humour=how funny it is"])[1]
+    Axis(name='humour', definition='how funny it is')
+    """
+    if names is None:
+        return AXES
+    known = {axis.name: axis for axis in AXES}
+    found = []
+    for name in names:
+        word, equals, definition = (part.strip() for part in name.partition("="))
+        if not equals and word not in known:
+            raise unknown("axis", word, (*known, "name=definition"))
+        found.append(Axis(word, definition) if equals else known[word])
+    return tuple(found)
+
+
+def _blocks(rows: Iterator[Any]) -> Iterator[list[Any]]:
+    import itertools
+
+    return iter(lambda: list(itertools.islice(rows, BLOCK_PAIRS)), [])
