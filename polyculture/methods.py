@@ -195,7 +195,8 @@ def meaning(stage: str, name: str) -> str:
 def build(stage: str, name: str, **hyper: Any) -> Any:
     """Make a method by name: ``build("select", "kmq", n_clusters=40)``.
 
-    Values given as strings (from a command line) are read as the annotated type.
+    Values given as strings (from a command line) are read as the annotated type: "1,2" for a tuple, "a=1,b=2" for a
+    mapping.
 
     Raises:
         UnknownMethod: no such method, or no such hyper-parameter, with the nearest name.
@@ -251,6 +252,11 @@ def _parse_one(text: str, annotation: Any) -> Any:
     if annotation in (int, float, str):
         return annotation(text)
     origin = typing.get_origin(annotation)
+    if annotation is Mapping or origin is Mapping:
+        pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+        if not all(equals for _, equals, _ in pairs):
+            raise ValueError
+        return {name.strip(): value.strip() for name, _, value in pairs}
     if origin is Literal:
         if text in typing.get_args(annotation):
             return text

@@ -22,7 +22,7 @@ app = typer.Typer(
 WITH_HYPER_PARAMETERS = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 app.command(context_settings=WITH_HYPER_PARAMETERS)(errors_in_one_line(curate.curate))
-app.command()(errors_in_one_line(measure.measure))
+app.command(context_settings=WITH_HYPER_PARAMETERS)(errors_in_one_line(measure.measure))
 app.command(context_settings=WITH_HYPER_PARAMETERS)(errors_in_one_line(select.select))
 app.command()(errors_in_one_line(recipes.run))
 app.command()(errors_in_one_line(recipes.report))

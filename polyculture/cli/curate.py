@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +21,7 @@ def curate(
     quality: options.Quality = None,
     groups: options.Groups = None,
     embedder: options.Embedder = "minilm",
-    method: options.SelectMethod = "determinantal",
+    method: options.SelectMethod = None,
     measures: Annotated[
         str | None, typer.Option(help="Which measures, with commas between.", show_default="the usual ones")
     ] = None,
@@ -40,26 +41,27 @@ def curate(
 
     Options that belong to the method are given by their names: --method kmq --n-clusters 40.
     """
-    from polyculture.recipes.recipe import Data, curate_recipe
+    from polyculture.recipes.recipe import curate_recipe, default_select
     from polyculture.recipes.run import run_recipe
 
-    hyper: dict[str, Any] = {}
-    if context.args:
-        hyper = options.hyper_parameters(context.args, "select", method, options.command_options(context))
-    held: dict[str, Any] = {
-        "source": data,
-        "text": [column for name in text or [] for column in name.split(",")],
-        "groups": groups,
-        "split": split,
-        "on_bad_row": on_bad_row,
-    }
-    if quality is not None:
-        held["quality"] = options.none_or(quality)
+    described, hyper = options.pool_data(
+        context,
+        data,
+        text=text,
+        quality=quality,
+        groups=groups,
+        split=split,
+        on_bad_row=on_bad_row,
+        select=method,
+    )
+    select: dict[str, Any] = {"method": method, **hyper}
+    if method is None:
+        select = default_select(groups=groups is not None, quality=described.quality is not None)
     recipe = curate_recipe(
-        Data.model_validate(held),
+        described,
         embedder=options.none_or(embedder),
         seed=seed,
-        select={"method": method, "k": k, **hyper},
+        select={**select, "k": k},
         measures=[name.strip() for name in measures.split(",")] if measures else [],
     )
     with progress_bar(quiet=json) as progress:
@@ -79,7 +81,12 @@ def curate(
         print_table(str(result.folder), ["stage", "what would happen"], [[s.name, s.status] for s in result.steps])
         return
     before, after = result.measures[0], result.measures[-1]
-    print_comparison(f"{data}: {before['rows']:,} rows, {after['rows']:,} kept by {method}", before, after)
+    print_comparison(
+        f"{data}: {before['rows']:,} rows, {after['rows']:,} kept by {select['method']}",
+        before,
+        after,
+        () if measures else HEADLINE,
+    )
     if result.bad_rows:
         print(f"{result.bad_rows:,} bad rows are set aside in {result.folder / '00-pool' / 'rejects.jsonl'}")
     for name, path in (("chosen", result.chosen), ("rejected", result.rejected), ("report", result.report)):
@@ -87,13 +94,33 @@ def curate(
             print(f"{name}: {path}")
 
 
-def print_comparison(title: str, before: dict[str, Any], after: dict[str, Any]) -> None:
+HEADLINE = (
+    "vendi",
+    "vendi-orders.0.5",
+    "vendi-orders.inf",
+    "mean-nn-distance",
+    "ngram-diversity",
+    "compression-ratio",
+    "mean-reward",
+    "group-balance.present",
+    "group-balance.effective",
+    "length.mean",
+)
+"""What the table shows where no measures are named; the rest is in the run folder and on the page."""
+
+
+def print_comparison(title: str, before: dict[str, Any], after: dict[str, Any], shown: Sequence[str]) -> None:
     """Each measure of the whole pool, of the selection, and of the honest baselines of the same size."""
     baselines = after["baselines"]
     rows = []
+    told: set[str] = set()
     for name, held in after["values"].items():
+        if shown and name not in shown:
+            continue
         whole = before["values"].get(name, {}).get("value")
         others = [number(values.get(name, {}).get("value")) for values in baselines.values()]
-        rows.append([name, number(whole), number(held["value"]), *others, held.get("meaning", "")])
+        meaning = held.get("meaning", "")
+        rows.append([name, number(whole), number(held["value"]), *others, "" if meaning in told else meaning])
+        told.add(meaning)
     columns = ["measure", "whole pool", "kept", *baselines, "what it is"]
     print_table(title, columns, rows, right=("whole pool", "kept", *baselines))

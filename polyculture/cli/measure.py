@@ -12,6 +12,7 @@ from polyculture.cli.console import interval, number, print_json, print_table, p
 
 
 def measure(
+    context: typer.Context,
     data: options.Data,
     text: options.Text = None,
     quality: options.Quality = None,
@@ -29,8 +30,11 @@ def measure(
     cache: options.Cache = None,
     no_cache: options.NoCache = False,
 ) -> None:
-    """Measure the quality and diversity of a pool."""
-    from polyculture.cli.pools import load_pool
+    """Measure the quality and diversity of a pool.
+
+    Options that belong to the scorer are given by their names: --quality upd --model MODEL.
+    """
+    from polyculture.cli.pools import load
     from polyculture.files import write_json
     from polyculture.measure.on_pool import measure_pool
     from polyculture.methods import meaning, table
@@ -38,19 +42,12 @@ def measure(
     names = [name.strip() for name in measures.split(",") if name.strip()] if measures else None
     for name in names or ():
         table("measure").target(name)  # a mistyped name is said before any work
+    described, _ = options.pool_data(
+        context, data, text=text, quality=quality, groups=groups, split=split, on_bad_row=on_bad_row
+    )
     with progress_bar(quiet=json) as progress:
-        pool = load_pool(
-            data,
-            text=text,
-            quality=quality,
-            groups=groups,
-            embedder=embedder,
-            on_bad_row=on_bad_row,
-            split=split,
-            engine=options.engine(engine),
-            cache=options.cache_folder(cache, no_cache),
-            progress=progress,
-        )
+        held = options.cache_folder(cache, no_cache)
+        pool = load(described, options.none_or(embedder), options.engine(engine), held, progress)
         found = measure_pool(pool, names, rng=seed, progress=progress)
     result: dict[str, Any] = {
         "source": pool.source,
@@ -66,10 +63,11 @@ def measure(
     if json:
         print_json(result)
         return
-    rows = [
-        [name, number(held["value"]), interval(held.get("low"), held.get("high")), held.get("meaning", "")]
-        for name, held in result["values"].items()
-    ]
+    rows, told = [], set()
+    for name, held in result["values"].items():
+        meant = held["meaning"]
+        rows.append([name, number(held["value"]), interval(held["low"], held["high"]), "" if meant in told else meant])
+        told.add(meant)
     print_table(
         f"{pool.source}: {len(pool):,} rows, embedder {pool.embedder or 'none'}",
         ["measure", "value", "95 % interval", "what it is"],

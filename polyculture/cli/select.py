@@ -22,7 +22,7 @@ def select(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the chosen records here as JSON lines.")
     ] = None,
-    method: options.SelectMethod = "determinantal",
+    method: options.SelectMethod = None,
     compare: Annotated[str | None, typer.Option(help="Compare these methods, with commas between.")] = None,
     html: Annotated[
         Path | None, typer.Option(help="With --compare: write a page with all frontiers in one plot.")
@@ -43,48 +43,48 @@ def select(
 
     Options that belong to the method are given by their names: --method kmq --n-clusters 40.
     """
-    from polyculture.cli.pools import load_pool
+    from polyculture.cli.pools import load
     from polyculture.files import atomic
     from polyculture.methods import build
+    from polyculture.recipes.recipe import default_select
 
-    names = [name.strip() for name in compare.split(",") if name.strip()] if compare else [method]
     if html is not None and not compare:
         raise BadInput("--html goes with --compare a,b,c; for one method, polyculture curate writes a report")
-    if compare and context.args:
-        raise BadInput(f"--compare runs every method as it is; {context.args[0]} belongs to one method")
-    hyper: dict[str, Any] = {}
-    if context.args:
-        hyper = options.hyper_parameters(context.args, "select", method, options.command_options(context))
-    selectors = {name: build("select", name, **hyper) for name in names}
+    described, hyper = options.pool_data(
+        context,
+        data,
+        text=text,
+        quality=quality,
+        groups=groups,
+        split=split,
+        on_bad_row=on_bad_row,
+        select=None if compare else method,
+    )
+    params: dict[str, Any] = {"method": method, **hyper}
+    if method is None:
+        params = default_select(groups=groups is not None, quality=described.quality is not None)
+    names = [name.strip() for name in compare.split(",") if name.strip()] if compare else []
+    selectors = {name: build("select", name) for name in names}
+    selector = build("select", params["method"], **{k: v for k, v in params.items() if k != "method"})
     with progress_bar(quiet=json) as progress:
-        pool = load_pool(
-            data,
-            text=text,
-            quality=quality,
-            groups=groups,
-            embedder=embedder,
-            on_bad_row=on_bad_row,
-            split=split,
-            engine=options.engine(engine),
-            cache=options.cache_folder(cache, no_cache),
-            progress=progress,
-        )
+        held = options.cache_folder(cache, no_cache)
+        pool = load(described, options.none_or(embedder), options.engine(engine), held, progress)
         if compare:
             _compare(pool, selectors, k, seed, html, json, progress)
             return
-        progress(f"selecting with {method}", 0, 1)
-        chosen = selectors[method].select(pool, k, rng=seed)
-        progress(f"selecting with {method}", 1, 1)
+        progress(f"selecting with {params['method']}", 0, 1)
+        chosen = selector.select(pool, k, rng=seed)
+        progress(f"selecting with {params['method']}", 1, 1)
     if output is not None:
         with atomic(output) as file:
             file.writelines(line + "\n" for line in pool.records.take(chosen).lines())
     if json:
-        print_json({"method": method, "parameters": hyper, "k": k, "seed": seed, "rows": chosen, "output": output})
+        print_json({**params, "k": k, "seed": seed, "rows": chosen, "output": output})
     elif output is None:
         for line in pool.records.take(chosen).lines():
             print(line)
     else:
-        print(f"{len(chosen):,} of {len(pool):,} rows chosen by {method}, written to {output}")
+        print(f"{len(chosen):,} of {len(pool):,} rows chosen by {params['method']}, written to {output}")
 
 
 def _compare(

@@ -4,30 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from polyculture.errors import BadInput, unknown
-
-
-class Data(BaseModel):
-    """The pool: its source and the columns that matter."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    source: str = Field(description="a file, a folder of files, or a hub id")
-    text: list[str] = Field(default_factory=list, description="the text columns, joined; empty: the first obvious one")
-    quality: str | None = Field("heuristic", description="a column of numbers, a scorer's name, or null for none")
-    groups: str | None = Field(None, description="a column of labels")
-    split: str = Field("train", description="the split of a hub data set")
-    on_bad_row: Literal["error", "skip"] = Field("error", description="stop at a bad row, or set it aside")
-
-    @field_validator("text", mode="before")
-    @classmethod
-    def _one_or_several(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str) else value
+from polyculture.recipes.pools import Data
 
 
 class Stage(BaseModel):
@@ -95,6 +78,7 @@ def parse_recipe(held: Any, place: str) -> Recipe:
             known = Data.model_fields if where.startswith("data.") else Recipe.model_fields
             raise unknown("recipe key", str(first["loc"][-1]), known) from error
         raise BadInput(f"{place}: {where}: {first['msg']}") from error
+    recipe.data.check()
     for stage in recipe.stages:
         if stage.kind not in STAGES:
             raise unknown("recipe stage", stage.kind, STAGES)
@@ -129,3 +113,15 @@ def curate_recipe(
         "stages": [measure, {"select": select}, measure, "report"],
     }
     return parse_recipe(held, "curate")
+
+
+def default_select(*, groups: bool, quality: bool) -> dict[str, Any]:
+    """How to choose when nothing was said: good rows that span the space, from each group where there are groups.
+
+    The determinantal choice weighs quality and diversity alike; inside groups whose shares lie halfway between their
+    sizes and equal ones, no small group is lost.
+    """
+    alpha = 1.0 if quality else 0.0
+    if groups:
+        return {"method": "stratified", "inner": "determinantal", "tempering": 0.5, "options": {"alpha": alpha}}
+    return {"method": "determinantal", "alpha": alpha}

@@ -15,8 +15,8 @@ from polyculture.engine.base import Engine
 from polyculture.files import content_hash
 from polyculture.pool import Pool
 from polyculture.progress import Progress, silent
-from polyculture.reading import read_pool
 from polyculture.recipes.folder import RunFolder, fingerprint
+from polyculture.recipes.pools import load_pool, read_rows
 from polyculture.recipes.recipe import Recipe
 
 POOL = "00-pool"
@@ -98,48 +98,28 @@ class State:
         """Read, score and embed the pool; leave what took time in ``folder``."""
         from safetensors.numpy import save_file
 
-        pool = self._read(rejects=folder / "rejects.jsonl")
-        data = self.recipe.data
-        if data.quality is not None and pool.quality is None:
-            from polyculture.quality.base import score_pool
-
-            pool = score_pool(pool, data.quality, engine=self.engine, progress=self.progress)
-        if self.recipe.embedder is not None and pool.embeddings is None:
-            from polyculture.space.embed import embed_pool
-
-            pool = embed_pool(pool, self.recipe.embedder, cache=self.cache, engine=self.engine, progress=self.progress)
+        pool = load_pool(
+            self.recipe.data,
+            self.recipe.embedder,
+            rejects=folder / "rejects.jsonl",
+            engine=self.engine,
+            cache=self.cache,
+            progress=self.progress,
+        )
         arrays = {name: getattr(pool, name) for name in ("embeddings", "quality") if getattr(pool, name) is not None}
         if arrays:
             save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, folder / "arrays.safetensors")
         (folder / "embedder.json").write_text(json.dumps(pool.embedder))
         self._pool = pool
 
-    def _read(self, rejects: Path) -> Pool:
-        from polyculture.methods import table
-
-        data = self.recipe.data
-        vectors = None
-        if self.recipe.embedder is not None and self.recipe.embedder.startswith("column:"):
-            vectors = self.recipe.embedder.removeprefix("column:")
-        scorer = data.quality is not None and (data.quality in table("quality") or ":" in data.quality)
-        return read_pool(
-            data.source,
-            text=data.text or None,
-            quality=None if scorer else data.quality,
-            groups=data.groups,
-            vectors=vectors,
-            on_bad_row=data.on_bad_row,
-            rejects=rejects,
-            split=data.split,
-            progress=self.progress,
-        )
-
     def _load(self) -> Pool:
         from safetensors.numpy import load_file
 
         folder = self.folder.stage(POOL)
         # Reading again sets the same bad rows aside again: into a file that the finished stage already holds.
-        pool = self._read(rejects=folder / "rejects.jsonl")
+        pool = read_rows(
+            self.recipe.data, self.recipe.embedder, rejects=folder / "rejects.jsonl", progress=self.progress
+        )
         arrays = folder / "arrays.safetensors"
         held = load_file(arrays) if arrays.exists() else {}
         return dataclasses.replace(pool, **held, embedder=json.loads((folder / "embedder.json").read_text()))

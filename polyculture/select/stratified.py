@@ -28,12 +28,12 @@ class Stratified(Selector):
     is a filter and returns fewer, fewer come back. Source: Conneau et al. (2020), Section 3.1, for the shares.
 
     Args:
-        method: name of the selector that chooses inside a group.
+        inner: name of the selector that chooses inside a group.
         tempering: 0 gives every group the same budget, 1 a budget proportional to its size.
         options: hyper-parameters of the inner selector.
     """
 
-    method: str = "kmq"
+    inner: str = "kmq"
     tempering: float = 0.0
     options: Mapping[str, Any] = field(default_factory=dict)
     needs: ClassVar[tuple[str, ...]] = ("groups",)
@@ -41,9 +41,9 @@ class Stratified(Selector):
 
     def required(self) -> tuple[str, ...]:
         """Groups, and what the inner selector uses."""
-        if self.method == "stratified":
-            raise BadInput("stratified can't choose inside groups by itself; name another selector with method")
-        return tuple(dict.fromkeys((*self.needs, *build("select", self.method, **self.options).required())))
+        if self.inner == "stratified":
+            raise BadInput("stratified can't choose inside groups by itself; name another selector with inner")
+        return tuple(dict.fromkeys((*self.needs, *build("select", self.inner, **self.options).required())))
 
     def _choose(self, pool: Pool, k: int, rng: np.random.Generator) -> np.ndarray:
         if self.tempering < 0:
@@ -58,7 +58,7 @@ class Stratified(Selector):
             if not budget:
                 continue
             rows = np.flatnonzero(members.reshape(-1) == group)
-            inner: Selector = build("select", self.method, **self.options)
+            inner: Selector = build("select", self.inner, **self.options)
             picked = rows[inner.select(pool.take(rows), int(budget), rng=seed)]
             chosen.append(picked)
             turns.append((np.arange(len(picked)) + 0.5) / budget)
