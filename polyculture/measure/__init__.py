@@ -34,6 +34,7 @@ METHODS = MethodTable(
     ("novelty", "polyculture.measure.spread:mean_novelty"),
     ("remote-clique", "polyculture.measure.spread:remote_clique"),
     ("chamfer-distance", "polyculture.measure.spread:chamfer_distance"),
+    ("knn-entropy", "polyculture.measure.knn_entropy:knn_entropy"),
     ("diversity-coefficient", "polyculture.measure.spread:diversity_coefficient"),
     ("n-unique-tags", "polyculture.measure.tags:n_unique_tags"),
     ("tag-entropy", "polyculture.measure.tags:tag_entropy"),

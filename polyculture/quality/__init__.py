@@ -12,6 +12,8 @@ METHODS = MethodTable(
     ("upd", "polyculture.quality.difficulty:UPDQuality"),
     ("ifd", "polyculture.quality.difficulty:IFDQuality"),
     ("dependability", "polyculture.quality.judge:DependabilityQuality"),
+    ("reward-margin", "polyculture.quality.reward_margin:RewardMarginQuality"),
+    ("prompt-quality", "polyculture.quality.prompt_quality:PromptQuality"),
     ("ratings", "polyculture.quality.judge:RatingsQuality"),
 )
 __getattr__ = METHODS.export
