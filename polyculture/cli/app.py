@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from polyculture import __version__
-from polyculture.cli import catalogue, curate, measure, recipes, reproduce, select
+from polyculture.cli import catalogue, curate, decode, measure, recipes, reproduce, select
 from polyculture.cli.console import errors_in_one_line
+from polyculture.cli.method_options import taking
 
 app = typer.Typer(
     name="polyculture",
@@ -19,11 +20,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-WITH_HYPER_PARAMETERS = {"allow_extra_args": True, "ignore_unknown_options": True}
-
-app.command(context_settings=WITH_HYPER_PARAMETERS)(errors_in_one_line(curate.curate))
-app.command(context_settings=WITH_HYPER_PARAMETERS)(errors_in_one_line(measure.measure))
-app.command(context_settings=WITH_HYPER_PARAMETERS)(errors_in_one_line(select.select))
+app.command(cls=taking(method="select", quality="quality"))(errors_in_one_line(curate.curate))
+app.command(cls=taking(quality="quality"))(errors_in_one_line(measure.measure))
+app.command(cls=taking(method="select", compare="select", quality="quality"))(errors_in_one_line(select.select))
+app.command(cls=taking(strategy="decode", compare="decode"))(errors_in_one_line(decode.decode))
 app.command()(errors_in_one_line(recipes.run))
 app.command()(errors_in_one_line(recipes.report))
 app.command()(errors_in_one_line(catalogue.methods))

@@ -22,26 +22,33 @@ BAD_INPUT = 2
 INTERRUPTED = 130
 
 
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn expected errors into one line on stderr and exit status 2, and Ctrl-C into 130."""
+    try:
+        yield
+    except PolycultureError as error:
+        _fail(str(error), BAD_INPUT)
+    except KeyboardInterrupt:
+        _fail("stopped; what was finished is kept, and the same command goes on from there", INTERRUPTED)
+    except MemoryError:
+        _fail("out of memory; try fewer rows, or a smaller embedding", BAD_INPUT)
+    except BrokenPipeError:
+        sys.stderr.close()
+        raise typer.Exit(0) from None
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        _fail(f"{place}{error.strerror or error}", BAD_INPUT)
+
+
 def errors_in_one_line(command: F) -> F:
-    """A command whose expected errors are one line on stderr and exit status 2, and whose Ctrl-C is 130."""
+    """A command whose expected errors are one line, and whose warnings are too."""
 
     @functools.wraps(command)
     def guarded(*args: Any, **kwargs: Any) -> Any:
         warnings.showwarning = _show_warning
-        try:
+        with one_line_errors():
             return command(*args, **kwargs)
-        except PolycultureError as error:
-            _fail(str(error), BAD_INPUT)
-        except KeyboardInterrupt:
-            _fail("stopped; what was finished is kept, and the same command goes on from there", INTERRUPTED)
-        except MemoryError:
-            _fail("out of memory; try fewer rows, or a smaller embedding", BAD_INPUT)
-        except BrokenPipeError:
-            sys.stderr.close()
-            raise typer.Exit(0) from None
-        except OSError as error:
-            place = f"{error.filename}: " if error.filename else ""
-            _fail(f"{place}{error.strerror or error}", BAD_INPUT)
 
     return guarded  # type: ignore[return-value]
 

@@ -10,6 +10,7 @@ import typer
 
 from polyculture.cli import options
 from polyculture.cli.console import number, print_json, print_table, progress_bar
+from polyculture.cli.method_options import given
 
 
 def curate(
@@ -44,7 +45,7 @@ def curate(
     from polyculture.recipes.recipe import curate_recipe, default_select
     from polyculture.recipes.run import run_recipe
 
-    described, hyper = options.pool_data(
+    described = options.pool_data(
         context,
         data,
         text=text,
@@ -52,9 +53,8 @@ def curate(
         groups=groups,
         split=split,
         on_bad_row=on_bad_row,
-        select=method,
     )
-    select: dict[str, Any] = {"method": method, **hyper}
+    select: dict[str, Any] = {"method": method, **given(context, "select", method)}
     if method is None:
         select = default_select(groups=groups is not None, quality=described.quality is not None)
     recipe = curate_recipe(

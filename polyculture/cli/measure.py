@@ -42,7 +42,7 @@ def measure(
     names = [name.strip() for name in measures.split(",") if name.strip()] if measures else None
     for name in names or ():
         table("measure").target(name)  # a mistyped name is said before any work
-    described, _ = options.pool_data(
+    described = options.pool_data(
         context, data, text=text, quality=quality, groups=groups, split=split, on_bad_row=on_bad_row
     )
     with progress_bar(quiet=json) as progress:

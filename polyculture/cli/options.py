@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from polyculture.cli.method_options import given
 from polyculture.engine.base import Engine
-from polyculture.errors import BadInput, unknown
-from polyculture.methods import parameters, table
+from polyculture.errors import BadInput
+from polyculture.methods import table
 
 if TYPE_CHECKING:
     from polyculture.recipes.pools import Data as PoolData
@@ -79,52 +80,6 @@ def none_or(name: str | None) -> str | None:
     return None if name is None or name.lower() == "none" else name
 
 
-def hyper_parameters(
-    extra: list[str], methods: list[tuple[str, str]], known_options: list[str]
-) -> list[dict[str, str]]:
-    """Methods' hyper-parameters from options the command itself does not know: ``--n-clusters 40``, ``--name=value``.
-
-    Args:
-        extra: the words that the command did not know.
-        methods: stage and name of each method that runs; an option goes to the first one that has it.
-        known_options: the command's own options, for suggestions.
-
-    Returns:
-        For each method its options, still as strings.
-
-    Raises:
-        UnknownMethod: no method has such an option; the nearest one is suggested.
-        BadInput: an option has no value.
-    """
-    known = [parameters(table(stage)[name]) for stage, name in methods]
-    found: list[dict[str, str]] = [{} for _ in methods]
-    words = iter(extra)
-    for word in words:
-        if not word.startswith("--"):
-            raise BadInput(f"don't know what to do with '{word}'; options start with --")
-        name, equals, value = word[2:].partition("=")
-        field = name.replace("-", "_")
-        owner = next((i for i, fields in enumerate(known) if field in fields), None)
-        if owner is None:
-            theirs = [p.replace("_", "-") for fields in known for p in fields]
-            runs = " or of ".join(f"{stage} method '{method}'" for stage, method in methods)
-            raise unknown(f"option of this command{' or of ' + runs if runs else ''}", name, [*known_options, *theirs])
-        if not equals:
-            if known[owner][field].annotation is bool:
-                value = "true"
-            else:
-                value = next(words, "")
-                if not value:
-                    raise BadInput(f"option --{name} needs a value")
-        found[owner][field] = value
-    return found
-
-
-def command_options(context: typer.Context) -> list[str]:
-    """The long options of the running command, for suggestions."""
-    return [o.lstrip("-") for p in context.command.params for o in p.opts if o.startswith("--")]
-
-
 def pool_data(
     context: typer.Context,
     source: str,
@@ -134,12 +89,8 @@ def pool_data(
     groups: str | None,
     split: str,
     on_bad_row: str,
-    select: str | None = None,
-) -> tuple[PoolData, dict[str, str]]:
-    """The data that the options describe, and the hyper-parameters of the selector named ``select``.
-
-    Options that the command does not know belong to the selector or to the scorer that ``--quality`` names.
-    """
+) -> PoolData:
+    """The data that the options describe; options that belong to the scorer named by ``--quality`` go to it."""
     from polyculture.recipes.pools import Data
 
     if on_bad_row not in ("error", "skip"):
@@ -148,12 +99,10 @@ def pool_data(
     if quality is not None:
         held["quality"] = none_or(quality)
     data = Data.model_validate(held)
-    scored = data.scorer[0] if data.scorer is not None else None
-    methods = [("select", select)] if select is not None else []
-    if scored is not None and scored in table("quality"):
-        methods.append(("quality", scored))
-    hyper = hyper_parameters(context.args, methods, command_options(context))
-    if scored is not None and len(methods) > (select is not None) and hyper[-1]:
-        data = data.model_copy(update={"quality": {"scorer": scored, **hyper[-1]}})
+    if data.scorer is not None:
+        name = data.scorer[0]
+        scorer_options = given(context, "quality", name)
+        if scorer_options:
+            data = data.model_copy(update={"quality": {"scorer": name, **scorer_options}})
     data.check()
-    return data, hyper[0] if select is not None else {}
+    return data

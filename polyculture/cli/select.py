@@ -10,6 +10,7 @@ import typer
 
 from polyculture.cli import options
 from polyculture.cli.console import number, print_json, print_table, progress_bar
+from polyculture.cli.method_options import given
 from polyculture.errors import BadInput
 from polyculture.pool import Pool
 from polyculture.progress import Progress
@@ -50,7 +51,7 @@ def select(
 
     if html is not None and not compare:
         raise BadInput("--html goes with --compare a,b,c; for one method, polyculture curate writes a report")
-    described, hyper = options.pool_data(
+    described = options.pool_data(
         context,
         data,
         text=text,
@@ -58,13 +59,12 @@ def select(
         groups=groups,
         split=split,
         on_bad_row=on_bad_row,
-        select=None if compare else method,
     )
-    params: dict[str, Any] = {"method": method, **hyper}
+    params: dict[str, Any] = {"method": method, **given(context, "select", method)}
     if method is None:
         params = default_select(groups=groups is not None, quality=described.quality is not None)
     names = [name.strip() for name in compare.split(",") if name.strip()] if compare else []
-    selectors = {name: build("select", name) for name in names}
+    selectors = {name: build("select", name, **given(context, "select", name)) for name in names}
     selector = build("select", params["method"], **{k: v for k, v in params.items() if k != "method"})
     with progress_bar(quiet=json) as progress:
         held = options.cache_folder(cache, no_cache)

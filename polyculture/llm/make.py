@@ -45,7 +45,20 @@ def make_llm(
     Raises:
         BadInput: the spec can't be read, or the model can't be had.
     """
-    llm = _bare(spec.strip(), base_url, api_key, options)
+    return wrap_llm(
+        _bare(spec.strip(), base_url, api_key, options), cache=cache, budget=budget, log=log, log_texts=log_texts
+    )
+
+
+def wrap_llm(
+    llm: LLM,
+    *,
+    cache: str | Path | None = None,
+    budget: Budget | None = None,
+    log: str | Path | None = None,
+    log_texts: bool = False,
+) -> LLM:
+    """A model within a budget, behind a cache, under a log, as far as these are given; see :func:`make_llm`."""
     if budget is not None:
         llm = MeteredLLM(llm, budget)
     if cache is not None:
