@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import warnings
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -160,47 +159,20 @@ def _scores(held: Sequence[Pair], scorers: Sequence[ModelQuality]) -> list[np.nd
 
 
 def _read(shared: ModelQuality, held: Sequence[Pair], scorers: Sequence[ModelQuality]) -> list[Reading]:
+    from polyculture.llm.framing import start_token, tokenize_pairs
+
     llm = shared.llm
-    most = shared.max_length or llm.context or 2**31
-    if llm.context is not None:
-        most = min(most, llm.context)
-    if most < 2:
-        raise BadInput(f"max_length should leave room for a prompt and a response, not {most}")
-    start = _start(llm.tokenizer)
-    prompts, responses, cut = [], [], 0
-    for prompt, response in held:
-        before = llm.prompt_ids(prompt) if prompt else [start]
-        after = list(llm.tokenizer(response, add_special_tokens=False)["input_ids"])
-        whole = len(before) + len(after)
-        after = after[: most - 1]  # at least one token must come before the response
-        before = before[max(0, len(before) + len(after) - most) :]
-        cut += len(before) + len(after) < whole
-        prompts.append(before)
-        responses.append(after)
-    if cut:
-        warnings.warn(
-            f"{cut} of {len(held)} rows are longer than {most} tokens with their prompt; prompts were cut at the "
-            "start, then responses at the end",
-            stacklevel=2,
-        )
+    prompts, responses = tokenize_pairs(llm, held, shared.max_length)
     entropy = any(scorer.uses_entropy for scorer in scorers)
     terms = llm.token_logprobs(prompts, responses, with_entropy if entropy else without_entropy)
     nothing = np.zeros((0, 2))
     bare = [np.zeros(0)] * len(held)
     if any(scorer.uses_bare for scorer in scorers):
-        bare = llm.token_logprobs([[start]] * len(held), responses)
+        bare = llm.token_logprobs([[start_token(llm.tokenizer)]] * len(held), responses)
     size = llm.model.config.get_text_config().vocab_size
     return [
         Reading(t[:, 0], t[:, 1], b, size) for t, b in zip((t if len(t) else nothing for t in terms), bare, strict=True)
     ]
-
-
-def _start(tokenizer: Any) -> int:
-    """What stands before a text that has no prompt; models without a begin-of-sequence token begin after an end."""
-    for token in (tokenizer.bos_token_id, tokenizer.eos_token_id):
-        if token is not None:
-            return int(token)
-    raise BadInput("the tokenizer has neither a begin- nor an end-of-sequence token, so nothing can precede a text")
 
 
 def with_entropy(rows: torch.Tensor, tokens: list[int]) -> np.ndarray:

@@ -14,6 +14,8 @@ METHODS = MethodTable(
     ("kmq", "polyculture.select.kmq:KMQ"),
     ("km-random", "polyculture.select.kmq:KMRandom"),
     ("km-closest", "polyculture.select.kmq:KMClosest"),
+    ("d3", "polyculture.select.d3:D3"),
+    ("odis", "polyculture.select.odis:ODiS"),
     ("near-duplicates", "polyculture.select.near_duplicates:NearDuplicates"),
     ("stratified", "polyculture.select.stratified:Stratified"),
 )
