@@ -19,4 +19,12 @@ METHODS = MethodTable(
     ("near-duplicates", "polyculture.select.near_duplicates:NearDuplicates"),
     ("stratified", "polyculture.select.stratified:Stratified"),
 )
+# A distiller makes a set instead of choosing rows of one, so that its contract is its own:
+# Distiller(**hyper).distill(X, y, per_class, model=teacher, rng=...) -> Distilled.
+DISTILLERS = MethodTable(
+    "select",
+    ("dwa", "polyculture.select.distill:DWA"),
+    ("sre2l", "polyculture.select.distill:SRe2L"),
+    ("random-images", "polyculture.select.distill:RandomImages"),
+)
 __getattr__ = METHODS.export
