@@ -129,13 +129,13 @@ def reproduce(*, scale: Scale = "smoke", seed: int = 0) -> Finding:
                 values.setdefault("overlap of components", []).append(rotated)
     mean = {kind: {name: float(np.mean(v)) for name, v in values.items()} for kind, values in held.items()}
     main, one, noise = mean["main"], mean["one attribute"], mean["pure noise"]
-    values = {name: Interval.of(v) for name, v in held["main"].items()}
+    measured = {name: Interval.of(v) for name, v in held["main"].items()}
     return Finding(
         slug="odis",
         claim="Filling the budget from the best documents of every decorrelated axis of quality teaches more than the "
         "best average scores, and than chance.",
         metric="mean test accuracy over 4 tasks of students taught 160 of 3 000 documents; overlap of best documents",
-        values=values,
+        values=measured,
         control="raters that all measure one attribute, or nothing: no axes are left to choose from",
         control_values={
             f"{kind}: {name}": Interval.of(v)
@@ -154,7 +154,7 @@ def reproduce(*, scale: Scale = "smoke", seed: int = 0) -> Finding:
         scale=scale,
         seed=seed,
         seconds=time.perf_counter() - start,
-        plot=_plot(values),
+        plot=_plot(measured),
         notes=("Raters' scores stand in for a language model's, logistic regressions for one that is pre-trained.",),
     )
 

@@ -16,6 +16,7 @@ METHODS = MethodTable(
     ("km-closest", "polyculture.select.kmq:KMClosest"),
     ("d3", "polyculture.select.d3:D3"),
     ("odis", "polyculture.select.odis:ODiS"),
+    ("kmq-iterative", "polyculture.select.kmq_iterative:IterativeKMQ"),
     ("near-duplicates", "polyculture.select.near_duplicates:NearDuplicates"),
     ("stratified", "polyculture.select.stratified:Stratified"),
 )

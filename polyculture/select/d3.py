@@ -187,7 +187,8 @@ class D3(Selector):
         from polyculture.quality.difficulty import UPDQuality
 
         base = UPDQuality(self.model, self.prompt, self.response, batch_size=self.batch_size)
-        held = list(pairs(pool, self.prompt, self.response))
+        for _ in pairs(pool, self.prompt, self.response):
+            pass  # a row without prompt or response is said before anything is trained
         size = min(len(pool), int(np.ceil(self.warm_up * len(pool))))
         first = np.sort(rng.choice(len(pool), size, replace=False))
         recipe = FineTuning(
@@ -201,9 +202,9 @@ class D3(Selector):
             taught = rows if len(rows) else first
             if not len(taught):
                 return base.score(pool)
-            tuned = recipe.tune(base.llm, [held[row] for row in taught])
-            memory = UPDQuality((tuned.model, tuned.tokenizer), batch_size=self.batch_size)
-            return memory.score_pairs(held)
+            tuned = recipe.tune(base.llm, list(pairs(pool.take(taught), self.prompt, self.response)))
+            held = tuned.model, tuned.tokenizer
+            return UPDQuality(held, self.prompt, self.response, batch_size=self.batch_size).score(pool)
 
         return difficulties
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from polyculture.errors import BadInput, unknown
+from polyculture.llm.base import LLM
 from polyculture.pool import Pool
 from polyculture.select.allocation import draw_within, largest_remainder
 from polyculture.select.base import Selector
@@ -163,47 +164,96 @@ class Rounds:
         self.weights = floored(new, self.floor)
 
 
+def no_gap(rows: np.ndarray) -> np.ndarray:
+    """A judge for which the model answers as well as gold everywhere: clusters keep equal weights."""
+    return np.zeros(len(rows))
+
+
 @dataclass(eq=False)
 class IterativeKMQ(Selector):
     """kMQ in rounds: after each, clusters whose rows the model has yet to learn get more of the next.
 
-    ``judge`` is called after every round but the last with all rows selected so far, trains on them, and returns for
-    each how much better its gold answer scores than what the model writes. ``history_`` holds each round's weights,
-    rows and cluster scores. Source: Diversify and Conquer (2024), Algorithm 1; softmax weights, draws without
-    replacement and the floor follow its released code or keep it well defined.
+    After every round but the last the model is fine-tuned on all rows selected so far, answers their prompts, and each
+    row gets a gap: how much better its gold answer scores than the model's. Instead of a model, ``judge`` may do all
+    of this. ``history_`` holds each round's weights, rows and cluster scores. Source: Diversify and Conquer (2024),
+    Algorithm 1; softmax weights, draws without replacement and the floor follow its released code or keep it well
+    defined.
 
     Args:
-        judge: rows (m,) -> gaps (m,).
+        judge: rows (m,) -> gaps (m,), or "python:module:function" of one; none fine-tunes the model.
         n_clusters: number of clusters; "auto" takes the one of highest silhouette.
-        n_rounds: rounds (N).
+        rounds: how many (N).
         weights_by: "softmax" of cluster scores (the released code), or "ratio" (Eq 6).
         temperature: of the softmax.
         floor: smallest weight of a cluster in units of 1 / k, against collapse onto few clusters.
         quality_as: draw inside clusters in proportion to quality ("proportional") or to exp(quality) ("softmax").
         n_init: starts of k-means.
         max_iter: iterations of k-means at most.
+        model: hub id, local folder, or (model, tokenizer) in memory: what is fine-tuned anew after each round.
+        prompt: column of prompts.
+        response: column of gold answers.
+        scorer: of answers: "perplexity" under the tuned model, "llm" for grades of a language model (the grader), or a
+            reward: a function of prompts and responses, or "python:module:function" of one.
+        grader: the language model that grades: what ``make_llm`` understands, or one in memory.
+        epochs: of each fine-tuning.
+        learning_rate: of each fine-tuning.
+        batch_size: sequences computed at once.
+        max_new_tokens: most tokens of an answer.
     """
 
-    judge: Judge
+    judge: str | Judge | None = None
     n_clusters: int | Literal["auto"] = "auto"
-    n_rounds: int = 3
+    rounds: int = 3
     weights_by: Literal["softmax", "ratio"] = "softmax"
     temperature: float = 1.0
     floor: float = 0.1
     quality_as: QualityAs = "proportional"
     n_init: int = 5
     max_iter: int = 300
+    model: str | tuple[Any, Any] | None = None
+    prompt: str | None = "prompt"
+    response: str | None = "response"
+    scorer: str | Callable[..., Any] = "perplexity"
+    grader: str | LLM | None = None
+    epochs: int = 1
+    learning_rate: float = 1e-5
+    batch_size: int = 8
+    max_new_tokens: int = 256
     needs: ClassVar[tuple[str, ...]] = ("embeddings", "quality")
+
+    @classmethod
+    def test_params(cls) -> dict[str, Any]:
+        """Options to try it with: a judge that needs no model."""
+        return {"judge": "python:polyculture.select.kmq_iterative:no_gap"}
 
     def _choose(self, pool: Pool, k: int, rng: np.random.Generator) -> np.ndarray:
         draw = draw_weights(pool.q, self.quality_as)
+        judge = self._judge(pool) if min(self.rounds, k) > 1 else no_gap
         clusters = find_clusters(pool, self.n_clusters, self.n_init, self.max_iter, rng).labels
-        rounds = Rounds(clusters, draw, k, self.n_rounds, self.weights_by, self.temperature, self.floor, rng)
+        rounds = Rounds(clusters, draw, k, self.rounds, self.weights_by, self.temperature, self.floor, rng)
         while True:
             rounds.ask()
             if rounds.done:
                 break
-            rounds.tell(self.judge(rounds.selected))
+            rounds.tell(judge(rounds.selected))
         self.clusters_ = clusters
         self.history_ = rounds.history
         return rounds.selected
+
+    def _judge(self, pool: Pool) -> Judge:
+        if isinstance(self.judge, str):
+            from polyculture.functions import named_function
+
+            return named_function(self.judge)
+        if self.judge is not None:
+            return self.judge
+        if self.model is None:
+            raise BadInput("iterative kmq fine-tunes a model between rounds: name it with --model, or give a judge")
+        from polyculture.llm.fine_tuning import FineTuning
+        from polyculture.llm.transformers import TransformersLLM
+        from polyculture.select.kmq_model import ModelJudge
+
+        held = (self.model, None) if isinstance(self.model, str) else self.model
+        base = TransformersLLM(*held, batch_size=self.batch_size)
+        recipe = FineTuning(epochs=self.epochs, learning_rate=self.learning_rate, batch_size=self.batch_size)
+        return ModelJudge(pool, base, recipe, self.scorer, self.grader, self.prompt, self.response, self.max_new_tokens)

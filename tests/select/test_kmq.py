@@ -77,7 +77,7 @@ def test_rounds_follow_the_judge(pool: Pool) -> None:
         seen.append(len(rows))
         return np.where(pool.groups[rows] == 1, 5.0, 0.0)
 
-    selector = IterativeKMQ(judge, 3, n_rounds=3)
+    selector = IterativeKMQ(judge, 3, rounds=3)
     chosen = selector.select(pool, 31, rng=0)
     assert seen == [11, 21] and len(np.unique(chosen)) == 31
     first, *_, last = selector.history_
