@@ -1,0 +1,213 @@
+"""Group influence: how much weighing a group of data up would raise the loss on a validation set.
+
+TiKMiX (2025), arXiv 2508.17677, Eq. 8: I_f(G) = -grad f(theta)^T H^-1 sum_{z in G} grad L(z, theta). Positive is bad
+for a loss f; the benefit of a group is the negative influence of its MEAN gradient, so that size alone does not win.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from polyculture.errors import BadInput
+from polyculture.mix.benefits import Benefits
+from polyculture.progress import Progress, silent
+
+if TYPE_CHECKING:
+    import torch
+
+    from polyculture.space.gradients import Loss
+
+Solve = Callable[[np.ndarray], np.ndarray]
+"""(p, r) right-hand sides -> (p, r) solutions of H x = b."""
+
+
+def group_influence(validation: Any, groups: Any, solve: Solve) -> np.ndarray:
+    """Eq. 8 from gradients and a way to solve with the Hessian.
+
+    Args:
+        validation: (n, p) gradients of the validation losses.
+        groups: (m, p) gradients of the groups, sums or means.
+        solve: the inverse Hessian applied to columns.
+
+    Returns:
+        (n, m) influences: positive where more of the group raises the loss.
+    """
+    V, G = np.asarray(validation, dtype=np.float64), np.asarray(groups, dtype=np.float64)
+    # One system for each of the smaller set; H is symmetric.
+    if len(V) <= len(G):
+        return -(solve(V.T).T @ G.T)
+    return -(V @ solve(G.T))
+
+
+def dense_solver(H: Any, damping: float = 0.0) -> Solve:
+    """Solve with H + damping I, exactly.
+
+    Raises:
+        BadInput: the damped Hessian is singular.
+    """
+    held = np.asarray(H, dtype=np.float64)
+    damped = held + damping * np.eye(len(held))
+
+    def solve(b: np.ndarray) -> np.ndarray:
+        try:
+            return np.linalg.solve(damped, b)
+        except np.linalg.LinAlgError as error:
+            raise BadInput(f"the Hessian is singular at damping {damping:g}; use more damping, such as 1e-2") from error
+
+    return solve
+
+
+def product_solver(product: Solve, damping: float = 1e-2, *, tol: float = 1e-8, max_iter: int = 200) -> Solve:
+    """Solve with H + damping I by conjugate gradients, from Hessian-vector products alone.
+
+    Args:
+        product: (p, 1) -> (p, 1), H times a vector.
+        damping: added to the diagonal; in mid-training H need not be positive definite without it.
+        tol: of the relative residual.
+        max_iter: products for each right-hand side at most.
+    """
+
+    def solve(b: np.ndarray) -> np.ndarray:
+        from scipy.sparse.linalg import LinearOperator, cg
+
+        p = len(b)
+        A = LinearOperator((p, p), matvec=lambda v: product(v.reshape(p, 1)).reshape(p) + damping * v.reshape(p))
+        return np.column_stack([cg(A, column, rtol=tol, maxiter=max_iter)[0] for column in b.T])
+
+    return solve
+
+
+@dataclass(frozen=True)
+class LogisticInfluence:
+    """A logistic regression and the influence of its training groups.
+
+    Args:
+        theta: (d,) weights.
+        influence: (n, m) of m groups on n validation losses.
+    """
+
+    theta: np.ndarray
+    influence: np.ndarray
+
+
+def logistic_influence(
+    X: Any, y: Any, group: Any, validation: Iterable[tuple[Any, Any]], penalty: float
+) -> LogisticInfluence:
+    """Exact group influence for logistic regression without intercept, at its optimum.
+
+    theta minimises mean log-loss + penalty/2 |theta|^2 and H is the Hessian of that; a group's gradient is the sum over
+    its rows, so an absent group has influence 0.
+
+    Args:
+        X: (N, d) rows.
+        y: (N,) labels 0 or 1.
+        group: (N,) codes 0..m-1.
+        validation: pairs (X, y), one a task.
+        penalty: ridge penalty, above 0.
+
+    Raises:
+        BadInput: the penalty is not positive.
+    """
+    from scipy.optimize import minimize
+    from scipy.special import expit
+
+    rows, labels, codes = np.asarray(X, dtype=np.float64), np.asarray(y, dtype=np.float64), np.asarray(group)
+    n, d = rows.shape
+    if penalty <= 0:
+        raise BadInput(f"penalty = {penalty}: without one the optimum may lie at infinity")
+
+    def value(theta: np.ndarray) -> float:
+        margin = rows @ theta
+        return float(np.mean(np.logaddexp(0, margin) - labels * margin) + penalty / 2 * theta @ theta)
+
+    def slope(theta: np.ndarray) -> np.ndarray:
+        return rows.T @ (expit(rows @ theta) - labels) / n + penalty * theta
+
+    def hessian(theta: np.ndarray) -> np.ndarray:
+        p = expit(rows @ theta)
+        return (rows * (p * (1 - p))[:, None]).T @ rows / n + penalty * np.eye(d)
+
+    found = minimize(value, np.zeros(d), jac=slope, hess=hessian, method="trust-exact", options={"gtol": 1e-8})
+    theta = found.x
+    for _ in range(4):  # Newton from nearby doubles the digits each time
+        theta = theta - np.linalg.solve(hessian(theta), slope(theta))
+    errors = expit(rows @ theta) - labels
+    sums = np.zeros((int(codes.max(initial=-1)) + 1, d))
+    np.add.at(sums, codes, errors[:, None] * rows)
+    tasks = []
+    for X_val, y_val in validation:
+        held = np.asarray(X_val, dtype=np.float64)
+        tasks.append(held.T @ (expit(held @ theta) - np.asarray(y_val, dtype=np.float64)) / len(held))
+    V = np.array(tasks).reshape(-1, d)
+    return LogisticInfluence(theta, group_influence(V, sums, dense_solver(hessian(theta))))
+
+
+def model_benefits(
+    model: torch.nn.Module,
+    groups: Mapping[str, Iterable[Any]],
+    validation: Mapping[str, Iterable[Any]],
+    *,
+    loss: Loss | None = None,
+    damping: float = 1e-2,
+    dim: int = 1024,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Benefits:
+    """The benefit matrix of a torch model as it is now, S_ij = -I_i(j), with projected gradients.
+
+    Every batch's gradient is projected to ``dim`` numbers as soon as it is there. The Hessian is the empirical Fisher
+    matrix of the groups' batches in that space, damped by ``damping`` times its mean eigenvalue: nothing of the size
+    of the model is held but one gradient and its projection, and the solve is dim x dim.
+
+    Args:
+        model: any module; its gradients, mode and weights are left as they were.
+        groups: name -> batches of training data; use small batches, the Fisher matrix is made of their gradients.
+        validation: task -> batches of its validation data.
+        loss: (model, batch) -> mean loss; None is ``model(**batch).loss``.
+        damping: share of the mean eigenvalue added to the diagonal.
+        dim: of the projection.
+        seed: of the projection.
+        progress: told of every group and task.
+
+    Raises:
+        BadInput: a group or task has no batches, or a gradient is NaN or infinite.
+    """
+    from polyculture.space.gradients import Projection, batch_gradients
+
+    if not groups or not validation:
+        raise BadInput("benefits need at least one group and one validation task")
+    projection = Projection(model, dim, seed=seed)
+    total = len(groups) + len(validation)
+    fisher, count = np.zeros((projection.dim, projection.dim)), 0
+
+    def mean(name: str, batches: Iterable[Any], count_in: bool) -> np.ndarray:
+        nonlocal fisher, count
+        held, n = np.zeros(projection.dim), 0
+        for gradient in batch_gradients(model, batches, projection, loss=loss):
+            g = gradient.astype(np.float64)
+            if not np.isfinite(g).all():
+                raise BadInput(f"'{name}': a gradient is NaN or infinite; has training diverged?")
+            held += g
+            n += 1
+            if count_in:
+                fisher += np.outer(g, g)
+        if n == 0:
+            raise BadInput(f"'{name}' has no batches; leave it out, or give it data")
+        count += n if count_in else 0
+        return held / n
+
+    G, V = [], []
+    for i, (name, batches) in enumerate(groups.items()):
+        progress(f"gradients of {name}", i, total)
+        G.append(mean(name, batches, True))
+    for i, (name, batches) in enumerate(validation.items()):
+        progress(f"gradients of {name}", len(groups) + i, total)
+        V.append(mean(name, batches, False))
+    fisher /= count
+    size = float(np.trace(fisher)) / projection.dim
+    solve = dense_solver(fisher, damping * size if size > 0 else 1.0)
+    return Benefits.of(-group_influence(V, G, solve), groups=tuple(groups), tasks=tuple(validation))
