@@ -20,7 +20,7 @@ browser:  ## make sure there is a Chromium for the tests of pages
 
 demo: $(STAMP)  ## the main job on generated data, and where its report is
 	@mkdir -p runs
-	@$(BIN)/python -m polyculture.datasets runs/demo.jsonl --n 2000 --seed 0
+	@$(BIN)/python -c 'from polyculture.datasets import write_instructions as w; w("runs/demo.jsonl", n=2000, seed=0)'
 	$(BIN)/polyculture curate runs/demo.jsonl --text prompt --groups domain -k 200 -o runs/demo
 
 test: $(STAMP) browser  ## set up and run the tests (under 8 minutes on two cores)
