@@ -55,9 +55,11 @@ def test_seeds_and_types(base: TransformersLLM) -> None:
 
 def test_only_responses_are_taught(base: TransformersLLM) -> None:
     tuned = FineTuning(epochs=20, learning_rate=3e-3).tune(base, [("zzzz", "oats")])
-    for prompt, text, learned in (("zzzz", "oats", True), ("", "zzzz", False)):
-        before, after = (float(llm.logprobs([prompt], [text])[0].mean()) for llm in (base, tuned))
-        assert (after > before + 1) if learned else (after < before)
+    rise = [
+        float(tuned.logprobs([prompt], [text])[0].mean() - base.logprobs([prompt], [text])[0].mean())
+        for prompt, text in (("zzzz", "oats"), ("", "zzzz"))
+    ]
+    assert rise[0] > 1 and rise[1] < 0.25 * rise[0]
 
 
 def test_what_is_too_long_is_cut_and_it_is_said(base: TransformersLLM) -> None:
