@@ -214,7 +214,7 @@ class TiKMiX(Mixer):
     """The mixture whose benefits for the tasks are large, even, and spread over groups, with no task made worse.
 
     Takes a table of benefits: by influence functions on the model in training (``polyculture.mix.influence``), or any
-    other. Fitted again at every stage, it moves from its own last answer. Source: TiKMiX (2025), Eqs. 9-11.
+    other. At every stage of training fit it again, with its last answer as the prior. Source: TiKMiX (2025), Eqs. 9-11.
 
     Args:
         alpha: weight of the spread of benefits over tasks.
@@ -241,7 +241,7 @@ class TiKMiX(Mixer):
 
         Args:
             benefits: Benefits, or (n, m) benefits of m groups for n tasks, larger is better.
-            prior: (m,) the mixture now; None is the last answer if there is one for these groups, else uniform.
+            prior: (m,) the mixture now, which no task may be worse off than under; None is uniform.
             groups: m names, where an array was given.
 
         Raises:
@@ -249,10 +249,7 @@ class TiKMiX(Mixer):
         """
         held = benefits if isinstance(benefits, Benefits) else Benefits.of(benefits, groups=groups)
         m = len(held.groups)
-        if prior is None:
-            again = hasattr(self, "weights_") and self.groups_ == held.groups
-            prior = self.weights_ if again else np.full(m, 1 / m)
-        now = on_simplex(prior, "prior")
+        now = on_simplex(np.full(m, 1 / m) if prior is None else prior, "prior")
         if now.shape != (m,):
             raise BadInput(f"the prior has {now.size} weights, the benefits {m} groups")
         order = np.argsort(np.array(held.groups), kind="stable")
@@ -278,7 +275,7 @@ class TiKMiX(Mixer):
             slack=self.slack,
             scale=scale,
         )
-        if found.region == "prior only":
+        if found.region == "prior only" and m > 1:
             warnings.warn(
                 "only the prior leaves every task as well off; the mixture stays. A slack above 0 lets it move",
                 stacklevel=2,
