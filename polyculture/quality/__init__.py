@@ -11,9 +11,9 @@ METHODS = MethodTable(
     ("prediction-difficulty", "polyculture.quality.difficulty:PredictionDifficultyQuality"),
     ("upd", "polyculture.quality.difficulty:UPDQuality"),
     ("ifd", "polyculture.quality.difficulty:IFDQuality"),
-    ("dependability", "polyculture.quality.judge:DependabilityQuality"),
+    ("dependability", "polyculture.quality.dependability:DependabilityQuality"),
     ("reward-margin", "polyculture.quality.reward_margin:RewardMarginQuality"),
     ("prompt-quality", "polyculture.quality.prompt_quality:PromptQuality"),
-    ("ratings", "polyculture.quality.judge:RatingsQuality"),
+    ("ratings", "polyculture.quality.ratings:RatingsQuality"),
 )
 __getattr__ = METHODS.export

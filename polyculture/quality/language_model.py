@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -13,7 +12,7 @@ import numpy as np
 
 from polyculture.errors import BadInput
 from polyculture.pool import Pool
-from polyculture.quality.pairs import Pair, pair_key, pairs
+from polyculture.quality.pairs import Pair, blocks, pair_key, pairs
 
 if TYPE_CHECKING:
     import torch
@@ -145,8 +144,7 @@ def score_together(pool: Pool, scorers: Sequence[ModelQuality]) -> list[np.ndarr
         raise BadInput("scores that share a pass should have the same model, columns and options; score them apart")
     first = scorers[0]
     rows = pairs(pool, first.prompt, first.response)
-    blocks = iter(lambda: list(itertools.islice(rows, BLOCK_PAIRS)), [])
-    found = [_scores(block, scorers) for block in blocks]
+    found = [_scores(block, scorers) for block in blocks(rows, BLOCK_PAIRS)]
     return [np.concatenate([np.zeros(0), *(block[i] for block in found)]) for i in range(len(scorers))]
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from polyculture.errors import BadInput
 from polyculture.llm.base import Prompt
@@ -13,6 +14,7 @@ from polyculture.records import NoRecords
 from polyculture.rows import Columns, as_text, check_columns
 
 Pair = tuple[Prompt, str]
+T = TypeVar("T")
 
 
 def pairs(pool: Pool, prompt: str | None = "prompt", response: str | None = "response") -> Iterator[Pair]:
@@ -50,6 +52,13 @@ def pairs(pool: Pool, prompt: str | None = "prompt", response: str | None = "res
 
 
 _REMEDY = "name the columns with --prompt and --response (none for no prompt, or for the text of the pool)"
+
+
+def blocks(rows: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Neighbours in lists of ``size``, the last as long as it comes."""
+    rest = iter(rows)
+    while block := list(itertools.islice(rest, size)):
+        yield block
 
 
 def pair_key(pair: Pair) -> str:

@@ -90,7 +90,7 @@ def fit_components(
     if n_components is not None and not 1 <= n_components <= D:
         raise BadInput(f"n_components should be between 1 and the {D} raters, not {n_components}")
     mean = X.mean(axis=0)
-    constant = np.ptp(X, axis=0) == 0
+    constant = np.ptp(X, axis=0) <= 1e-12 * np.abs(X).max(axis=0)
     scale = np.where(constant, 0.0, X.std(axis=0) if standardise else 1.0)
     Z = _standardised(X, mean, scale)
     s, loadings = np.linalg.svd(Z, full_matrices=False)[1:]
@@ -129,6 +129,12 @@ def correlation(projected: np.ndarray) -> np.ndarray:
     return found
 
 
+def best_first(column: np.ndarray) -> np.ndarray:
+    """Rows by descending score; scores that are equal but for rounding keep the order of the rows."""
+    largest = np.abs(column).max(initial=0.0)
+    return np.argsort(-np.round(column / (largest or 1.0), 12), kind="stable")
+
+
 def fill_by_component(
     projected: Any,
     shares: Sequence[float] | np.ndarray,
@@ -154,7 +160,7 @@ def fill_by_component(
     if size.shape != (len(T),) or not np.isfinite(size).all() or (size < 0).any():
         raise BadInput(f"tokens should be {len(T)} counts of 0 or more, one a row")
     free = np.ones(len(T), dtype=bool) if admissible is None else np.array(admissible, dtype=bool)
-    walks = [iter(np.argsort(-column, kind="stable")) for column in T.T]
+    walks = [iter(best_first(column)) for column in T.T]
     chosen: list[list[int]] = [[] for _ in walks]
     used = np.zeros(len(walks))
 
@@ -185,7 +191,7 @@ def overlap(projected: Any, count: int) -> np.ndarray:
     count = min(count, len(T))
     top = np.zeros(T.shape, dtype=np.float64)
     for k, column in enumerate(T.T):
-        top[np.argsort(-column, kind="stable")[:count], k] = 1.0
+        top[best_first(column)[:count], k] = 1.0
     return top.T @ top / max(count, 1)
 
 

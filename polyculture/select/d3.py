@@ -71,7 +71,7 @@ def weighted_k_center(X: Any, weights: Any, k: int, *, chosen: Sequence[int] | n
     while len(rows) < k:
         value = w * nearest if rows else w.copy()
         value[rows] = -1.0
-        row = int(np.argmax(value))
+        row = int(np.argmax(value >= value.max() * (1 - 1e-11)))  # ties but for rounding go to the first
         if rows:
             gains.append(value[row])
         rows.append(row)
@@ -82,7 +82,7 @@ def weighted_k_center(X: Any, weights: Any, k: int, *, chosen: Sequence[int] | n
 def _distances(A: np.ndarray, lengths: np.ndarray, row: int) -> np.ndarray:
     """Distance of every row to one; near rows are subtracted, for there the product loses all digits."""
     squared = lengths + lengths[row] - 2 * (A @ A[row])
-    near = np.flatnonzero(squared <= 1e-6 * (lengths + lengths[row]))
+    near = np.flatnonzero(squared <= 1e-4 * (lengths + lengths[row]))
     squared[near] = ((A[near] - A[row]) ** 2).sum(axis=1)
     return np.sqrt(squared)
 
@@ -160,7 +160,7 @@ class D3(Selector):
         if self.dependability == "quality":
             return pool.q
         if self.dependability == "judge":
-            from polyculture.quality.judge import DependabilityQuality
+            from polyculture.quality.dependability import DependabilityQuality
 
             if self.judge is None:
                 raise BadInput("dependability 'judge' needs a judge: name a language model with --judge")

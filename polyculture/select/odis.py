@@ -138,7 +138,7 @@ class ODiS(Selector):
             names = [name.strip() for name in self.raters.split(",") if name.strip()]
             return numbers(pool, names, option="raters", allow_nan=True)
         from polyculture.llm.make import make_llm
-        from polyculture.quality.judge import Ratings, axes_of
+        from polyculture.quality.ratings import Ratings, axes_of
 
         if self.judge is None:
             raise BadInput("raters 'judge' needs a judge: name a language model with --judge")

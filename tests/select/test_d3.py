@@ -133,3 +133,13 @@ def test_with_a_model_and_a_judge(tmp_path: Path) -> None:
     untuned = D3((model, tokenizer), dependability="none", warm_up=0.0)
     untuned.select(pool, 4, rng=0)
     assert not np.allclose(untuned.difficulty_, selector.difficulty_)
+
+
+def test_ties_on_a_lattice_go_to_the_first_row() -> None:
+    X = np.array([[i, j] for i in range(7) for j in range(7)], dtype=float) * 0.1 + 0.3
+    D = np.linalg.norm(X[:, None] - X[None], axis=2).round(12)
+    rows = [0]
+    while len(rows) < 49:
+        value = np.where(np.isin(np.arange(49), rows), -1, D[:, rows].min(axis=1))
+        rows.append(int(value.argmax()))
+    assert weighted_k_center(X, np.ones(49), 49).rows.tolist() == rows

@@ -190,3 +190,10 @@ def test_noise_components_are_told() -> None:
     pool = Pool.from_arrays(np.random.default_rng(0).normal(size=(50, 5)))
     with pytest.warns(UserWarning, match="explains less of the variance than one rater"):
         ODiS(raters="embeddings", n_components=5).select(pool, 10)
+
+
+def test_equal_documents_are_taken_in_order(scores: np.ndarray) -> None:
+    twice = np.concatenate([scores, scores])
+    found = choose_by_components(twice, 40, n_components=1)
+    first = found.rows[0]
+    assert (first[1::2] == first[::2] + 80).all()
