@@ -5,8 +5,8 @@ Every attack learns on auxiliary full-resolution records, then guesses about vic
 is 1 - accuracy: 0 means that it knows everything. The error is empirical and bounded by the attack's own strength; it
 is no guarantee such as differential privacy gives.
 
-A continuous attribute is guessed as the middle of one of 20 equal intervals, and hit if that is off by less than 0.05
-of its range.
+A continuous attribute is guessed as the middle of one of several equal intervals, and hit if that is near enough: of 20
+and within 0.05 of its range unless told otherwise.
 """
 
 from __future__ import annotations
@@ -23,9 +23,6 @@ from polyculture.privacy.base import Minimizer, Records, one_hot_full
 from polyculture.privacy.classifier import TwoLayerNetwork, probabilities
 from polyculture.privacy.columns import positions
 from polyculture.privacy.generalisation import Groups, Intervals, Part
-
-INTERVALS = 20
-NEAR = 0.05
 
 
 @dataclass(frozen=True)
@@ -73,6 +70,8 @@ class Reconstruction(Attack):
         n_sensitive: how many sensitive attributes are known with "some-sensitive".
         share: only the most certain share of the guesses counts (A2), in (0, 1].
         compatible: whether it only guesses values that lie in the record's bucket.
+        intervals: in how many equal parts a continuous attribute is guessed.
+        near: a guess of a continuous attribute counts if it is off by less, as a share of the range.
         others: further minimizers whose coarser form of the same records it sees too (A6).
         model: scikit-learn classifier it learns with; None is a :class:`TwoLayerNetwork`.
     """
@@ -81,6 +80,8 @@ class Reconstruction(Attack):
     n_sensitive: int = 1
     share: float = 1.0
     compatible: bool = False
+    intervals: int = 20
+    near: float = 0.05
     others: tuple[Minimizer, ...] = ()
     model: Any = None
 
@@ -88,6 +89,8 @@ class Reconstruction(Attack):
         """One minus the share of victims whose attribute is guessed, averaged over the sensitive attributes."""
         if not 0 < self.share <= 1:
             raise BadInput(f"share = {self.share}, but it should be above 0 and at most 1")
+        if self.intervals < 1 or self.near <= 0:
+            raise BadInput(f"intervals = {self.intervals} should be at least 1 and near = {self.near} above 0")
         if self.n_sensitive < 0:
             raise BadInput(f"n_sensitive = {self.n_sensitive}, but it should be at least 0")
         known, asked = _View.of(minimizer, auxiliary, self.others), _View.of(minimizer, victims, self.others)
@@ -119,8 +122,8 @@ class Reconstruction(Attack):
     def _hits(self, known: _View, asked: _View, j: int, clear: Sequence[int], *, everyone: bool = False) -> np.ndarray:
         """Whether attribute j was guessed, for each victim that counts."""
         column = known.records.columns[j]
-        n_codes = INTERVALS if column.continuous else len(column.categories or ())
-        codes = _codes(known.records, j)
+        n_codes = self.intervals if column.continuous else len(column.categories or ())
+        codes = _codes(known.records, j, self.intervals)
         model = TwoLayerNetwork() if self.model is None else self.model
         learn = codes >= 0
         p = probabilities(model, known.seen(clear)[learn], codes[learn], asked.seen(clear), n_codes)
@@ -128,7 +131,7 @@ class Reconstruction(Attack):
             p = _only_compatible(p, asked, j)
         guess, certainty = p.argmax(axis=1), p.max(axis=1)
         if column.continuous:
-            hits = np.abs((guess + 0.5) / INTERVALS - asked.records.scaled(j)) < NEAR
+            hits = np.abs((guess + 0.5) / self.intervals - asked.records.scaled(j)) < self.near
         else:
             hits = guess == asked.records.values[:, j]
         if everyone:
@@ -167,22 +170,22 @@ class _View:
         return np.concatenate([self.z, one_hot_full(self.records, clear)[0]], axis=1)
 
 
-def _codes(records: Records, j: int) -> np.ndarray:
+def _codes(records: Records, j: int, intervals: int) -> np.ndarray:
     if not records.columns[j].continuous:
         return records.values[:, j].astype(np.int64)
-    return np.clip((records.scaled(j) * INTERVALS).astype(np.int64), 0, INTERVALS - 1)
+    return np.clip((records.scaled(j) * intervals).astype(np.int64), 0, intervals - 1)
 
 
 def _only_compatible(p: np.ndarray, asked: _View, j: int) -> np.ndarray:
     """Probabilities of values outside a record's bucket set to 0; where nothing is left, all inside are equal."""
     allowed = np.ones(p.shape, dtype=bool)
     for parts, buckets in zip(asked.parts, asked.buckets, strict=True):
-        allowed &= _inside(parts[j])[buckets[:, j]]
+        allowed &= _inside(parts[j], p.shape[1])[buckets[:, j]]
     p = np.where(allowed, p, 0.0)
     return np.where(p.sum(axis=1, keepdims=True) > 0, p, allowed)
 
 
-def _inside(part: Part) -> np.ndarray:
+def _inside(part: Part, intervals: int) -> np.ndarray:
     """(buckets, values) whether each value, or interval of values, can be in each bucket."""
     if isinstance(part, Groups):
         return np.arange(part.size)[:, None] == np.asarray(part.mapping)
@@ -190,7 +193,7 @@ def _inside(part: Part) -> np.ndarray:
     low, width = part.column.low, part.column.high - part.column.low
     borders = (np.asarray(part.borders) - low) / width if width > 0 else np.zeros(part.size - 1)
     start, stop = np.append(-np.inf, borders), np.append(borders, np.inf)
-    edges = np.arange(INTERVALS + 1) / INTERVALS
+    edges = np.arange(intervals + 1) / intervals
     inside: np.ndarray = (edges[None, :-1] < stop[:, None]) & (edges[None, 1:] > start[:, None])
     return inside
 

@@ -5,6 +5,7 @@ From Principle to Practice: Vertical Data Minimization for Machine Learning (202
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -68,7 +69,8 @@ class FeatureSelection(Minimizer):
             )
             return found
         X, owner = one_hot_full(records)
-        with np.errstate(invalid="ignore", divide="ignore"):
+        with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Features .* are constant")  # they score 0
             each = np.nan_to_num((chi2 if self.score == "chi2" else f_classif)(X, records.y)[0], nan=0.0)
         for j in range(d):
             found[j] = each[owner == j].sum() if self.score == "chi2" else each[owner == j].max()

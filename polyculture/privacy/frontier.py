@@ -6,6 +6,7 @@ From Principle to Practice: Vertical Data Minimization for Machine Learning (202
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -134,7 +135,8 @@ def frontier(
     fitting = np.sort(order[n_test : n_test + max(1, round(fit_share * len(train)))])
     if minimizers is None:
         minimizers = default_settings(len(fitting), len(read_columns(X)[0]))
-    rows = []
+    rows: list[FrontierRow] = []
+    said: dict[tuple[str, type[Warning]], None] = {}
     for done, (name, setting, minimizer) in enumerate(minimizers):
         progress(f"minimizing: {name}", done, len(minimizers))
         ready = clone(minimizer).set_params(
@@ -143,7 +145,12 @@ def frontier(
         start = time.perf_counter()
         ready.fit(_rows(X, fitting), codes[fitting])
         seconds = time.perf_counter() - start
-        rows.append(_measure(name, setting, ready, X, codes, train, test, attacks, model, seconds))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            rows.append(_measure(name, setting, ready, X, codes, train, test, attacks, model, seconds))
+        said |= dict.fromkeys((str(one.message), one.category) for one in caught)
+    for message, category in said:  # once, not once for every minimizer and attack
+        warnings.warn(message, category, stacklevel=2)
     progress("minimizing", len(minimizers), len(minimizers))
     return rows
 
