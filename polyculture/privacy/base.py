@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from polyculture.errors import BadInput
-from polyculture.privacy.columns import Column, encode, learn_columns, positions
+from polyculture.privacy.columns import Column, encode, learn_columns, missing, positions
 from polyculture.privacy.generalisation import Generalisation, Groups, Intervals, Part, Statistics
 
 
@@ -182,9 +182,9 @@ def class_codes(y: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
         held = held[:, 0]
     if held.ndim != 1 or len(held) != n:
         raise BadInput(f"y should have one class for each of the {n} records, not shape {held.shape}")
-    missing = np.flatnonzero([v is None or v != v for v in held.tolist()])
-    if len(missing):
-        raise BadInput(f"y row {missing[0]}: the class is missing; drop the row")
+    absent = np.flatnonzero([missing(value) for value in held.tolist()])
+    if len(absent):
+        raise BadInput(f"y row {absent[0]}: the class is missing; drop the row")
     if held.dtype.kind == "O":
         held = held.astype(str) if all(isinstance(v, str) for v in held.tolist()) else held
     if held.dtype.kind == "f" and (held != np.floor(held)).any():

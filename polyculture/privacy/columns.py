@@ -94,22 +94,20 @@ def _learn(name: str, column: np.ndarray, discrete: bool) -> Column:
 def _numeric(column: np.ndarray) -> bool:
     if column.dtype.kind in "iuf":
         return True
-    held = [value for value in column.tolist() if value is not None] if column.dtype.kind == "O" else []
+    held = [value for value in column.tolist() if not missing(value)] if column.dtype.kind == "O" else []
     return bool(held) and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in held)
 
 
 def _numbers(name: str, column: np.ndarray) -> np.ndarray:
+    if column.dtype.kind == "O":
+        column = np.array([np.nan if missing(value) else value for value in column.tolist()], dtype=object)
     try:
         values = np.asarray(column, dtype=np.float64)
-    except (TypeError, ValueError):
-        for row, value in enumerate(column.tolist()):
-            try:
-                float(value)
-            except (TypeError, ValueError):
-                raise BadInput(
-                    f"column '{name}' row {row}: {value!r} is not a number, but this column held numbers"
-                ) from None
-        raise
+    except (TypeError, ValueError) as error:
+        row = next(i for i, value in enumerate(column.tolist()) if not _is_number(value))
+        raise BadInput(
+            f"column '{name}' row {row}: {column[row]!r} is not a number, but this column held numbers"
+        ) from error
     bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):
         what = "a missing value" if np.isnan(values[bad[0]]) else "infinity"
@@ -120,9 +118,22 @@ def _numbers(name: str, column: np.ndarray) -> np.ndarray:
     return values
 
 
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def missing(value: Any) -> bool:
+    """Whether a value is None, NaN, or one of pandas' own kinds of nothing."""
+    return value is None or type(value).__name__ in ("NAType", "NaTType") or bool(value != value)
+
+
 def _plain(value: Any) -> Any:
     """A category in JSON's own types; every kind of missing value is None, 3.0 is 3."""
-    if value is None or value != value or type(value).__name__ == "NAType":
+    if missing(value):
         return None
     if isinstance(value, np.generic):
         value = value.item()

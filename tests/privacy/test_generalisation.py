@@ -73,6 +73,14 @@ def test_reading() -> None:
     assert learn_columns(frame.astype({"job": "category"}))[1].categories == (None, "cook")
 
 
+def test_every_kind_of_nothing() -> None:
+    frame = pd.DataFrame({"n": pd.array([1, None], dtype="Int64"), "s": pd.array(["a", None], dtype="string")})
+    with pytest.raises(BadInput, match="column 'n' row 1: a missing value among numbers"):
+        learn_columns(frame)
+    assert learn_columns(frame[["s"]])[0].categories == (None, "a")
+    assert learn_columns(pd.DataFrame({"o": [None, float("nan"), "x"]}, dtype=object))[0].categories == (None, "x")
+
+
 def test_bad_tables() -> None:
     for X, message in (
         (csr_matrix(np.eye(2)), "sparse"),
