@@ -1,86 +1,151 @@
-"""Overlap of all pairs of texts beside rouge-score and nltk: seconds a set, and how far the values differ.
+"""Overlap and repetition of texts.
 
-``python benchmarks/text_overlap.py`` prints a table. Peer and ours alternate; the median of the CPU time of several
-runs. The ROUGE-L peer is the loop over pairs that the ``diversity`` package runs.
+The top of this module is the standard library's alone: the ``diversity`` package imports it in its own environment.
 """
 
 from __future__ import annotations
 
 import random
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-Measure = Callable[[Sequence[str]], float]
+from benchmarks.diversity_environment import python as diversity_python
+from benchmarks.harness import Call, Disagreement, Row, close
+
+Measure = Callable[[Sequence[str]], Any]
 
 
-def rows(sizes: tuple[tuple[int, int], ...] = ((60, 60),), repeats: int = 3) -> list[dict[str, Any]]:
-    """One row a comparison: name, peer, ours_seconds, peer_seconds, ratio (peer over ours), size and difference."""
-    from polyculture.measure.overlap import pairwise_bleu, rouge_l_homogenization, self_bleu
+def rows(quick: bool) -> list[Row]:
+    n, many, words = (8, 40, 20) if quick else (60, 1000, 60)
 
-    pairs: tuple[tuple[str, Measure, str, Measure], ...] = (
-        ("rouge-l-homogenization", rouge_l_homogenization, "rouge-score, all pairs", rouge_pairs),
-        ("self-bleu", self_bleu, "nltk, all others as references", nltk_self_bleu),
-        ("pairwise-bleu", pairwise_bleu, "nltk, all pairs", nltk_pairwise_bleu),
-    )
-    found = []
-    for n, words in sizes:
-        draw = random.Random(0)
-        texts = [" ".join(f"w{int(draw.paretovariate(0.7)) % 2000}" for _ in range(words)) for _ in range(n)]
-        for name, ours, peer, theirs in pairs:
-            seconds: tuple[list[float], list[float]] = ([], [])
-            values = [0.0, 0.0]
-            for _ in range(repeats):
-                for side, function in enumerate((ours, theirs)):
-                    start = time.process_time()
-                    values[side] = function(texts)
-                    seconds[side].append(time.process_time() - start)
-            a, b = (statistics.median(times) for times in seconds)
-            found.append(
-                {
-                    "name": name,
-                    "peer": peer,
-                    "ours_seconds": a,
-                    "peer_seconds": b,
-                    "ratio": b / a,
-                    "size": f"{n} texts of {words} words",
-                    "difference": abs(values[0] - values[1]),
-                }
-            )
+    def row(name: str, what: str, n: int, ours: str, peer: str, theirs: Callable[[], Measure], **more: Any) -> Row:
+        return Row(
+            name,
+            what,
+            f"{n:,} texts of {words} words",
+            lambda: _on_texts(_ours(ours), n, words),
+            more.pop("check", _same),
+            peer,
+            lambda: _on_texts(theirs(), n, words),
+            repeats=3,
+            **more,
+        )
+
+    apart: dict[str, Any] = {"peer_python": lambda: diversity_python(make=not quick)}
+    rounded = apart | {"check": _same_to_three_decimals, "note": "the peer rounds to three decimals"}
+    return [
+        row(
+            "rouge-l-diversity",
+            "ROUGE-L homogenisation, all pairs",
+            n,
+            "overlap:rouge_l_homogenization",
+            "diversity, `homogenization_score`",
+            lambda: _diversity("homogenization:homogenization_score", measure="rougel", verbose=False),
+            **rounded,
+        ),
+        row(
+            "rouge-l-rouge-score",
+            "ROUGE-L homogenisation, all pairs",
+            n,
+            "overlap:rouge_l_homogenization",
+            "rouge-score, a call a pair",
+            rouge_pairs,
+        ),
+        row(
+            "ngram-diversity",
+            "N-gram diversity, n = 1 to 4",
+            many,
+            "ngrams:ngram_diversity_sum",
+            "diversity, `ngram_diversity_score`",
+            lambda: _diversity("ngram_diversity:ngram_diversity_score", num_n=4),
+            **rounded,
+        ),
+        row(
+            "self-repetition",
+            "Self-repetition of 4-grams",
+            n if quick else 200,
+            "ngrams:self_repetition",
+            "diversity, `self_repetition_score`",
+            lambda: _diversity("self_repetition:self_repetition_score", n=4, verbose=False),
+            **apart,
+        ),
+        row("self-bleu", "Self-BLEU", n, "overlap:self_bleu", "nltk, all others as references", nltk_self_bleu),
+        row("pairwise-bleu", "BLEU, all ordered pairs", n, "overlap:pairwise_bleu", "nltk", nltk_pairwise_bleu),
+    ]
+
+
+def some_texts(n: int, words: int) -> list[str]:
+    """Words drawn as often as their rank says, as in prose."""
+    draw = random.Random(0)
+    return [" ".join(f"w{int(draw.paretovariate(0.7)) % 2000}" for _ in range(words)) for _ in range(n)]
+
+
+def _on_texts(measure: Measure, n: int, words: int) -> Call:
+    texts = some_texts(n, words)
+    return lambda: float(measure(texts))
+
+
+def _ours(name: str) -> Measure:
+    import importlib
+
+    module, function = name.split(":")
+    found: Measure = getattr(importlib.import_module(f"polyculture.measure.{module}"), function)
     return found
 
 
-def rouge_pairs(texts: Sequence[str]) -> float:
-    """Mean F of ROUGE-L over ordered pairs, one call a pair."""
+def _diversity(name: str, **options: Any) -> Measure:
+    import importlib
+
+    module, function = name.split(":")
+    measure = getattr(importlib.import_module(f"diversity.{module}"), function)
+    return lambda texts: measure(texts, **options)
+
+
+def rouge_pairs() -> Measure:
     from rouge_score.rouge_scorer import RougeScorer
 
     scorer = RougeScorer(["rougeL"], use_stemmer=False)
-    pairs = [(a, b) for i, a in enumerate(texts) for j, b in enumerate(texts) if i != j]
-    return statistics.fmean(scorer.score(a, b)["rougeL"].fmeasure for a, b in pairs)
+
+    def measure(texts: Sequence[str]) -> float:
+        pairs = [(a, b) for i, a in enumerate(texts) for j, b in enumerate(texts) if i != j]
+        return statistics.fmean(scorer.score(a, b)["rougeL"].fmeasure for a, b in pairs)
+
+    return measure
 
 
-def nltk_self_bleu(texts: Sequence[str]) -> float:
-    """Mean BLEU of each text against all others, smoothing method 1."""
-    tokens = [text.lower().split() for text in texts]
-    return statistics.fmean(_bleu(tokens[:i] + tokens[i + 1 :], own) for i, own in enumerate(tokens))
+def nltk_self_bleu() -> Measure:
+    bleu = _bleu()
+
+    def measure(texts: Sequence[str]) -> float:
+        tokens = [text.lower().split() for text in texts]
+        return statistics.fmean(bleu(tokens[:i] + tokens[i + 1 :], own) for i, own in enumerate(tokens))
+
+    return measure
 
 
-def nltk_pairwise_bleu(texts: Sequence[str]) -> float:
-    """Mean BLEU over ordered pairs, smoothing method 1."""
-    tokens = [text.lower().split() for text in texts]
-    return statistics.fmean(_bleu([b], a) for i, a in enumerate(tokens) for j, b in enumerate(tokens) if i != j)
+def nltk_pairwise_bleu() -> Measure:
+    bleu = _bleu()
+
+    def measure(texts: Sequence[str]) -> float:
+        tokens = [text.lower().split() for text in texts]
+        return statistics.fmean(bleu([b], a) for i, a in enumerate(tokens) for j, b in enumerate(tokens) if i != j)
+
+    return measure
 
 
-def _bleu(references: list[list[str]], hypothesis: list[str]) -> float:
+def _bleu() -> Callable[[list[list[str]], list[str]], float]:
     from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 
-    return float(sentence_bleu(references, hypothesis, smoothing_function=SmoothingFunction().method1))
+    smoothing = SmoothingFunction().method1
+    return lambda references, own: float(sentence_bleu(references, own, smoothing_function=smoothing))
 
 
-if __name__ == "__main__":
-    for row in rows():
-        print(
-            f"{row['name']:22} {row['ours_seconds'] * 1e3:7.2f} ms  {row['peer']:32}{1e3 * row['peer_seconds']:8.0f} ms"
-            f"  {row['ratio']:7.0f} x  {row['size']}  differ by {row['difference']:.1e}"
-        )
+def _same(ours: float, peer: float) -> str:
+    return close(ours, peer, relative=1e-9)
+
+
+def _same_to_three_decimals(ours: float, peer: float) -> str:
+    if abs(ours - peer) > 5.001e-4:
+        raise Disagreement(f"ours {ours:.6f}, the peer's {peer:.3f}")
+    return f"ours {ours:.6f}, the peer's {peer:.3f}"
