@@ -16,6 +16,9 @@ from polyculture.llm.framing import tokenize_pairs
 from polyculture.llm.transformers import TransformersLLM
 from polyculture.progress import Progress, silent
 
+CHUNK_BYTES = 64 * 2**20
+"""Most bytes of logits whose log-softmax is held at once."""
+
 
 @dataclass(frozen=True)
 class FineTuning:
@@ -103,8 +106,10 @@ class FineTuning:
 
     def _gradients(self, llm: TransformersLLM, prompts: Any, responses: Any, rows: np.ndarray) -> None:
         import torch
+        from torch.utils.checkpoint import checkpoint
 
         pad = next(t for t in (llm.tokenizer.pad_token_id, llm.tokenizer.eos_token_id, 0) if t is not None)
+        step = max(1, CHUNK_BYTES // (4 * llm.model.config.get_text_config().vocab_size))
         rows = np.array(sorted(rows, key=lambda i: (len(prompts[i]) + len(responses[i]), i)))  # little padding
         tokens = sum(len(responses[i]) for i in rows)
         for start in range(0, len(rows) if tokens else 0, self.batch_size):
@@ -114,9 +119,20 @@ class FineTuning:
                 continue
             ids, mask = left_padded([[*prompts[i], *responses[i]] for i in part], pad, llm.device)
             found = logits(llm.model, ids, mask, keep=longest + 1)[:, :-1]
-            counted = torch.tensor([[False] * (longest - len(responses[i])) + [True] * len(responses[i]) for i in part])
-            wanted = torch.where(counted.to(llm.device), ids[:, -longest:], -100)
-            loss = torch.nn.functional.cross_entropy(found.flatten(0, 1).float(), wanted.flatten(), reduction="sum")
+            loss = torch.zeros((), device=llm.device)
+            for row, i in enumerate(part):
+                # A chunk's float32 log-softmax is dropped and made again on the way back, never held for all of them.
+                length = len(responses[i])
+                for first in range(0, length, step):
+                    at = slice(longest - length + first, min(longest, longest - length + first + step))
+                    wanted = ids[row, ids.shape[1] - longest :][at]
+                    loss = loss + checkpoint(_loss, found[row, at], wanted, use_reentrant=False)
             if not torch.isfinite(loss):
                 raise BadInput("fine-tuning: the loss is no longer finite; lower the learning rate")
             (loss / tokens).backward()
+
+
+def _loss(rows: Any, wanted: Any) -> Any:
+    import torch
+
+    return torch.nn.functional.cross_entropy(rows.float(), wanted, reduction="sum")

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from polyculture.errors import BadInput
+from polyculture.llm import fine_tuning
 from polyculture.llm.base import Sampling
 from polyculture.llm.fine_tuning import FineTuning
 from polyculture.llm.framing import start_token, tokenize_pairs
@@ -44,6 +45,24 @@ def test_a_step_is_the_same_in_one_batch_or_many(base: TransformersLLM) -> None:
     whole, parts = (FineTuning(learning_rate=1e-3, batch_size=size).tune(base, PAIRS) for size in (5, 1))
     torch.testing.assert_close(weights(whole), weights(parts), rtol=1e-3, atol=1e-5)
     assert not torch.equal(weights(whole), weights(base))
+
+
+def test_chunks_of_the_loss_change_nothing(base: TransformersLLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = FineTuning(learning_rate=1e-3).tune(base, PAIRS)
+    monkeypatch.setattr(fine_tuning, "CHUNK_BYTES", 1)
+    torch.testing.assert_close(weights(FineTuning(learning_rate=1e-3).tune(base, PAIRS)), weights(whole))
+
+
+def test_gradients_are_those_of_transformers_own_loss(base: TransformersLLM) -> None:
+    # One step of AdamW from nothing moves each weight by about the learning rate against the sign of its gradient.
+    tuned = FineTuning(learning_rate=1e-3, warm_up=0.0).tune(base, PAIRS[:1])
+    ids = base.prompt_ids("a?") + base.tokenizer("oats")["input_ids"] + [base.tokenizer.eos_token_id]
+    labels = torch.tensor([[-100] * 2 + ids[2:]])
+    base.model(input_ids=torch.tensor([ids]), labels=labels).loss.backward()
+    gradient = torch.cat([p.grad.flatten() for p in base.model.parameters()])
+    large = gradient.abs() > gradient.abs().quantile(0.9)
+    moved = weights(tuned) - weights(base)
+    assert (moved[large].sign() == -gradient[large].sign()).all()
 
 
 def test_seeds_and_types(base: TransformersLLM) -> None:
