@@ -93,7 +93,9 @@ class Groups:
         return np.bincount(self.mapping, minlength=self.size) / len(self.mapping)
 
     def labels(self) -> list[str]:
-        """Each bucket as its categories, such as "Private | State-gov"."""
+        """Each bucket as its categories, such as "Private | State-gov"; "any" if it holds several and is the only one."""
+        if self.size == 1 < len(self.mapping):
+            return ["any"]
         names = [MISSING if c is None else str(c) for c in self.column.categories or ()]
         return [
             " | ".join(n for n, b in zip(names, self.mapping, strict=True) if b == bucket)

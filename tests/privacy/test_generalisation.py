@@ -34,6 +34,7 @@ def test_groups() -> None:
     assert part.buckets(np.array([0, 1, 2, -1])).tolist() == [0, 1, 0, 1]
     assert part.labels() == ["(missing) | cook", "clerk"]
     assert part.ncp().tolist() == pytest.approx([2 / 3, 1 / 3])
+    assert Groups(JOB, (0, 0, 0)).labels() == ["any"] and Groups(Column("c", ("x",)), (0,)).labels() == ["x"]
     with pytest.raises(BadInput, match="one bucket for each category"):
         Groups(JOB, (0, 1))
     with pytest.raises(BadInput, match="without gaps"):
