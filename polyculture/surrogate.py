@@ -48,26 +48,25 @@ class LossModel:
         """
         import lightgbm
 
-        X, y = _checked(X, y)
-        rounds: dict[str, Any] = {}
-        if X_held is not None:
-            stop = lightgbm.early_stopping(self.patience, first_metric_only=False, verbose=False)
-            rounds = {"eval_set": [_checked(X_held, y_held)], "eval_metric": ["l1", "l2"], "callbacks": [stop]}
-        model = lightgbm.LGBMRegressor(
-            n_estimators=self.trees,
-            learning_rate=self.learning_rate,
-            random_state=self.seed,
-            metric=["l1", "l2"],
-            objective="regression",
-            verbose=-1,
+        data = lightgbm.Dataset(*_checked(X, y))
+        held = [] if X_held is None else [lightgbm.Dataset(*_checked(X_held, y_held), reference=data)]
+        stop = lightgbm.early_stopping(self.patience, first_metric_only=False, verbose=False)
+        settings = {
+            "objective": "regression",
+            "metric": ["l1", "l2"],
+            "learning_rate": self.learning_rate,
+            "seed": self.seed,
+            "verbosity": -1,
+        }
+        self._model = lightgbm.train(
+            settings, data, num_boost_round=self.trees, valid_sets=held, callbacks=[stop] if held else []
         )
-        self._model = model.fit(X, y, **rounds)
-        self.best_iteration_ = model.best_iteration_ if rounds else None
+        self.best_iteration_ = self._model.best_iteration if held else None
         return self
 
     def predict(self, X: Any) -> np.ndarray:
         """Predicted losses, (n,) float64."""
-        return np.asarray(self._model.booster_.predict(np.asarray(X, dtype=np.float64)), dtype=np.float64)
+        return np.asarray(self._model.predict(np.asarray(X, dtype=np.float64)), dtype=np.float64)
 
 
 def mean_of_lowest(candidates: Any, predicted: Any, best: int) -> tuple[np.ndarray, np.ndarray]:

@@ -13,6 +13,7 @@ METHODS = MethodTable(
     ("ifd", "polyculture.quality.difficulty:IFDQuality"),
     ("dependability", "polyculture.quality.dependability:DependabilityQuality"),
     ("reward-margin", "polyculture.quality.reward_margin:RewardMarginQuality"),
+    ("inter-similarity", "polyculture.quality.inter_similarity:InterSimilarityQuality"),
     ("prompt-quality", "polyculture.quality.prompt_quality:PromptQuality"),
     ("ratings", "polyculture.quality.ratings:RatingsQuality"),
 )

@@ -19,6 +19,10 @@ METHODS = MethodTable(
     ("kmq-iterative", "polyculture.select.kmq_iterative:IterativeKMQ"),
     ("near-duplicates", "polyculture.select.near_duplicates:NearDuplicates"),
     ("stratified", "polyculture.select.stratified:Stratified"),
+    ("mvec", "polyculture.select.mvec:MVec"),
+    ("fifa", "polyculture.select.fifa:FiFA"),
+    ("divergen", "polyculture.select.divergen:DiverGen"),
+    ("quadmix", "polyculture.select.quadmix:QuaDMix"),
 )
 # A distiller makes a set instead of choosing rows of one, so that its contract is its own:
 # Distiller(**hyper).distill(X, y, per_class, model=teacher, rng=...) -> Distilled.
