@@ -93,7 +93,7 @@ class Groups:
         return np.bincount(self.mapping, minlength=self.size) / len(self.mapping)
 
     def labels(self) -> list[str]:
-        """Each bucket as its categories, such as "Private | State-gov"; "any" if it holds several and is the only one."""
+        """Each bucket as its categories, such as "Private | State-gov"; "any" if the only one holds several."""
         if self.size == 1 < len(self.mapping):
             return ["any"]
         names = [MISSING if c is None else str(c) for c in self.column.categories or ()]
