@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from polyculture.errors import BadInput
-from polyculture.privacy.columns import Column, encode, learn_columns, missing, positions
+from polyculture.privacy.columns import Column, encode, learn_columns, missing, named, positions
 from polyculture.privacy.generalisation import Generalisation, Groups, Intervals, Part, Statistics
 
 
@@ -86,7 +86,7 @@ class Minimizer(TransformerMixin, BaseEstimator):
         """Learn the generalisation.
 
         Args:
-            X: pandas DataFrame or 2-d array of n records by d attributes.
+            X: pandas DataFrame, pyarrow Table or 2-d array of n records by d attributes.
             y: (n,) classes.
 
         Raises:
@@ -98,7 +98,7 @@ class Minimizer(TransformerMixin, BaseEstimator):
         values = encode(X, columns)
         codes, self.classes_ = class_codes(y, len(values))
         self.n_features_in_ = len(columns)
-        if hasattr(X, "columns"):
+        if named(X):
             self.feature_names_in_ = np.array([column.name for column in columns], dtype=object)
         names = [column.name for column in columns]
         protected = positions(self.sensitive, names) if len(self.sensitive) else range(len(names))

@@ -40,16 +40,17 @@ class Column:
 
 
 def read_columns(X: Any) -> tuple[list[str], list[np.ndarray]]:
-    """The names and the columns of a pandas DataFrame or a 2-d array; an array's columns are named x0, x1, ...
+    """The names and the columns of a pandas DataFrame, a pyarrow Table or a 2-d array; an array's are named x0, x1, ...
 
     Raises:
         BadInput: it is not two-dimensional, has no rows or columns, is sparse, or two columns share a name.
     """
     if hasattr(X, "toarray"):
         raise BadInput("X is a sparse matrix; give X.toarray()")
-    if hasattr(X, "columns") and hasattr(X, "iloc"):
-        names = [str(name) for name in X.columns]
-        columns = [X.iloc[:, j].to_numpy() for j in range(len(names))]
+    if named(X):
+        arrow = hasattr(X, "column_names")
+        names = [str(name) for name in (X.column_names if arrow else X.columns)]
+        columns = [X.column(j).to_numpy() if arrow else X.iloc[:, j].to_numpy() for j in range(len(names))]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise BadInput(f"two columns are named '{repeated[0]}'; rename one")
@@ -64,6 +65,11 @@ def read_columns(X: Any) -> tuple[list[str], list[np.ndarray]]:
     if not len(columns[0]):
         raise BadInput("X has no rows")
     return names, columns
+
+
+def named(X: Any) -> bool:
+    """Whether records are a pandas DataFrame or a pyarrow Table, whose columns have names."""
+    return hasattr(X, "columns") and (hasattr(X, "iloc") or hasattr(X, "column_names"))
 
 
 def _mixed(X: Any) -> bool:
@@ -143,14 +149,14 @@ def _plain(value: Any) -> Any:
 def encode(X: Any, columns: Sequence[Column]) -> np.ndarray:
     """Records as numbers: (n, d) float64, a category by its code, one never seen before by -1.
 
-    A DataFrame's columns are found by name where they were learnt from one, an array's by position.
+    Columns that have names are found by name, an array's by position.
 
     Raises:
         BadInput: a column is missing, the number of columns differs, or a continuous attribute has a value that is
             missing, infinite or not a number.
     """
     names, held = read_columns(X)
-    if hasattr(X, "columns"):
+    if named(X):
         for column in columns:
             if column.name not in names:
                 raise BadInput(f"column '{column.name}' is missing; columns are {', '.join(names)}")

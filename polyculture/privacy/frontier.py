@@ -103,7 +103,7 @@ def frontier(
     adversary has them at full resolution as its auxiliary data. Choose settings on other data than you report.
 
     Args:
-        X: DataFrame or array of records.
+        X: DataFrame, pyarrow Table or array of records.
         y: (n,) classes.
         minimizers: (name, setting, minimizer) each; None takes :func:`default_settings`.
         sensitive: the attributes to protect, set on every minimizer; none means all.
@@ -201,4 +201,6 @@ def utility(minimizer: Minimizer, X: Any, y: Any, X_new: Any, y_new: Any, *, mod
 def _rows(X: Any, rows: np.ndarray) -> Any:
     if hasattr(X, "iloc"):
         return X.iloc[rows]
+    if hasattr(X, "column_names"):
+        return X.take(rows)
     return (X if isinstance(X, np.ndarray) else np.asarray(X, dtype=object))[rows]

@@ -143,6 +143,16 @@ def test_frontier() -> None:
     assert settings[0][2].sensitive == (), "the minimizers given are not changed"
 
 
+def test_frontier_of_an_arrow_table() -> None:
+    import pyarrow as pa
+
+    X = people(60)
+    settings = [("uniform", {"k": 2}, Uniform(2))]
+    y = np.arange(60) % 2
+    rows = [frontier(table, y, settings, model=MODEL, attacks={}) for table in (X, pa.Table.from_pandas(X))]
+    assert rows[0][0].utility == rows[1][0].utility and rows[0][0].buckets == rows[1][0].buckets
+
+
 def test_frontier_bad_input() -> None:
     X = people(20)
     with pytest.raises(BadInput, match="at least 4 records"):
