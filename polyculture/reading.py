@@ -111,6 +111,31 @@ def read_pool(
     return pool
 
 
+def read_table(path: Path) -> pa.Table:
+    """Read a CSV, TSV or Parquet file whole, every column as it is.
+
+    Raises:
+        BadInput: the file is not there, has another ending, has a bad row, or has no rows.
+    """
+    if not path.exists():
+        raise BadInput(f"{path}: there is no such file")
+    suffix = _suffix(path)
+    try:
+        if suffix in CSV:
+            table = _read_csv(path, Rejects("error", None))
+        elif suffix in PARQUET:
+            import pyarrow.parquet as pq
+
+            table = pq.read_table(path, memory_map=True)
+        else:
+            raise BadInput(f"{path}: a table should be one of {' '.join((*CSV, *PARQUET))}")
+    except (pa.ArrowInvalid, OSError) as error:
+        raise BadInput(f"{path}: can't be read as {suffix.lstrip('.')}: {str(error).splitlines()[0]}") from error
+    if table.num_rows == 0:
+        raise BadInput(f"{path}: there are no rows")
+    return table
+
+
 def _suffix(path: Path) -> str:
     suffixes = [s.lower() for s in path.suffixes]
     if suffixes and suffixes[-1] in COMPRESSED:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from polyculture import __version__
-from polyculture.cli import catalogue, curate, decode, measure, recipes, reproduce, select
+from polyculture.cli import catalogue, curate, decode, measure, minimize, mix, recipes, reproduce, select
 from polyculture.cli.console import errors_in_one_line
 from polyculture.cli.method_options import taking
 
@@ -26,6 +26,8 @@ app.command(cls=taking(method="select", compare="select", quality="quality"))(er
 app.command(cls=taking(strategy="decode", compare="decode"))(errors_in_one_line(decode.decode))
 app.command()(errors_in_one_line(recipes.run))
 app.command()(errors_in_one_line(recipes.report))
+app.add_typer(mix.app, name="mix")
+app.command(cls=taking(method="privacy"))(errors_in_one_line(minimize.minimize))
 app.command()(errors_in_one_line(catalogue.methods))
 app.command()(errors_in_one_line(catalogue.papers))
 app.command()(errors_in_one_line(reproduce.reproduce))

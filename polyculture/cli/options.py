@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from polyculture.recipes.pools import Data as PoolData
 
 
-def _method_names(stage: str) -> Any:
+def method_names(stage: str) -> Any:
+    """Shell completion of a stage's methods."""
     return lambda incomplete: [name for name in table(stage) if name.startswith(incomplete)]
 
 
@@ -52,7 +53,7 @@ NoCache = Annotated[bool, typer.Option("--no-cache", help="Compute everything an
 SelectMethod = Annotated[
     str | None,
     typer.Option(
-        "--method", "-m", help="How to choose; see polyculture methods.", autocompletion=_method_names("select")
+        "--method", "-m", help="How to choose; see polyculture methods.", autocompletion=method_names("select")
     ),
 ]
 

@@ -1,0 +1,207 @@
+"""``polyculture mix``: how much of each group to train on, from proxy runs, influence or learning curves."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from polyculture.cli import options
+from polyculture.cli.console import errors_in_one_line, number, print_json, print_table, progress_bar
+from polyculture.cli.method_options import given, taking
+from polyculture.errors import BadInput
+
+app = typer.Typer(
+    help="How much of each group to train on: fit on proxy runs, propose mixtures, train proxies, share a budget.",
+    no_args_is_help=True,
+)
+
+MixMethod = Annotated[
+    str,
+    typer.Option(
+        "--method",
+        "-m",
+        help="See polyculture methods --stage mix. Its options follow by name.",
+        autocompletion=options.method_names("mix"),
+    ),
+]
+Names = Annotated[str | None, typer.Option(help="Column names, with commas between.")]
+
+
+def fit(
+    context: typer.Context,
+    runs: Annotated[Path, typer.Argument(help="A .csv with a run a row: w:GROUP columns and scores.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the fitted mixer goes.")] = Path("mixer.json"),
+    method: MixMethod = "regmix",
+    weights: Names = None,
+    scores: Names = None,
+    minimise: Annotated[
+        str | None, typer.Option(help="The scores where lower is better.", show_default="by name")
+    ] = None,
+    on_bad_row: options.OnBadRow = "error",
+    json: options.Json = False,
+) -> None:
+    """Learn from runs which mixture would be best."""
+    from polyculture.methods import build
+
+    mixer = build("mix", method, **given(context, "mix", method))
+    columns: dict[str, Any] = {"weights": _split(weights), "scores": _split(scores), "minimise": _split(minimise)}
+    columns = {name: value for name, value in columns.items() if value}
+    if mixer.fits == "runs":
+        columns["on_bad_row"] = on_bad_row
+    mixer.fit(type(mixer).read(runs, **columns))
+    mixer.save(output)
+    best = dict(zip(mixer.groups_, map(float, mixer.weights_), strict=True))
+    if json:
+        print_json({"method": method, "mixer": output, "weights": best})
+        return
+    print_table(f"{runs}: the best mixture by {method}", ["group", "weight"], _weights(best), right=("weight",))
+    print(f"mixer written to {output}")
+
+
+def propose(
+    mixer: Annotated[Path, typer.Argument(help="A mixer that polyculture mix fit wrote.")],
+    n: Annotated[int, typer.Option("-n", help="How many mixtures.", min=1)] = 1,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write them here as CSV.")] = None,
+    seed: options.Seed = 0,
+    json: options.Json = False,
+) -> None:
+    """Propose mixtures to train on, best first."""
+    from polyculture.mix.base import load
+
+    rows = load(mixer).propose(n, rng=seed).rows()
+    if output is not None:
+        _write(output, rows)
+    if json:
+        print_json({"mixer": mixer, "mixtures": rows, "output": output})
+        return
+    columns = list(rows[0])
+    table = [[str(i), *(number(row[c]) for c in columns)] for i, row in enumerate(rows, 1)]
+    print_table(f"{mixer}: {len(rows)} mixtures", ["", *columns], table, right=tuple(columns))
+    if output is not None:
+        print(f"mixtures written to {output}")
+
+
+def proxies(
+    data: options.Data,
+    groups: Annotated[str, typer.Option(help="The column of groups to mix.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The .csv of runs; runs in it are not run again.")],
+    mixtures: Annotated[
+        Path | None, typer.Option(help="A .csv of mixtures (w:GROUP columns).", show_default="random ones")
+    ] = None,
+    n: Annotated[int, typer.Option("-n", help="How many random mixtures.", min=1)] = 16,
+    text: options.Text = None,
+    steps: Annotated[int, typer.Option(help="Optimiser steps of a run.", min=1)] = 200,
+    batch_size: Annotated[int, typer.Option(help="Sequences a step.", min=1)] = 16,
+    length: Annotated[int, typer.Option(help="Tokens a sequence.", min=2)] = 64,
+    learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 3e-3,
+    seed: options.Seed = 0,
+    json: options.Json = False,
+    on_bad_row: options.OnBadRow = "error",
+    split: options.Split = "train",
+) -> None:
+    """Train tiny language models on mixtures, and write what each lost on each group."""
+    from polyculture.mix.proxy import ProxySettings, run_proxies
+    from polyculture.mix.simple import RandomMixture
+    from polyculture.recipes.pools import Data, read_rows
+
+    if on_bad_row not in ("error", "skip"):
+        raise BadInput(f"--on-bad-row should be error or skip, not '{on_bad_row}'")
+    described = Data.model_validate(
+        {"source": data, "text": text, "groups": groups, "quality": None, "split": split, "on_bad_row": on_bad_row}
+    )
+    settings = ProxySettings(steps, batch_size, length, learning_rate, seed=seed)
+    with progress_bar(quiet=json) as progress:
+        rejects = output.with_name(f"{output.stem}.rejects.jsonl")
+        pool = read_rows(described, None, rejects=rejects, progress=progress)
+        if mixtures is not None:
+            names, wanted = _mixtures(mixtures, pool.group_names)
+        else:
+            names = pool.group_names
+            wanted = RandomMixture().fit(list(names)).propose(n, rng=seed).weights
+        found = run_proxies(pool, wanted, output, settings=settings, groups=names, progress=progress)
+    if json:
+        print_json({"runs": output, "n": len(found), "groups": list(names)})
+        return
+    print(f"{len(found):,} runs in {output}; next: polyculture mix fit {output}")
+
+
+def allocate(
+    context: typer.Context,
+    curves: Annotated[Path, typer.Argument(help="A .csv: group, n, value, and cost, weight, cap, collected.")],
+    budget: Annotated[float, typer.Option(help="What new samples may cost in all.")],
+    method: MixMethod = "equitable-sampling",
+    seed: options.Seed = 0,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the allocation here as CSV.")] = None,
+    json: options.Json = False,
+) -> None:
+    """Share a budget of new samples between groups by their learning curves."""
+    from polyculture.methods import build
+
+    mixer = build("mix", method, **given(context, "mix", method))
+    if not hasattr(mixer, "allocate"):
+        raise BadInput(f"{method} does not share a budget; equitable-sampling does")
+    measured = type(mixer).read(curves)
+    found = mixer.begin(measured).allocate(budget, rng=seed)
+    costs = dict(zip(measured.groups, map(float, measured.costs), strict=True))
+    rows = [{"group": g, "samples": k, "cost": k * costs[g]} for g, k in found.items()]
+    if output is not None:
+        _write(output, rows)
+    if json:
+        print_json({"curves": curves, "budget": budget, "allocation": rows, "output": output})
+        return
+    table = [[str(r["group"]), f"{r['samples']:,}", number(float(r["cost"]))] for r in rows]
+    print_table(
+        f"{curves}: the next samples for {number(budget)}",
+        ["group", "samples", "cost"],
+        table,
+        right=("samples", "cost"),
+    )
+    if not rows:
+        print("nothing is affordable, or nothing is left to collect")
+
+
+def _split(names: str | None) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()] if names else []
+
+
+def _weights(held: dict[str, float]) -> list[list[str]]:
+    return [[group, number(weight)] for group, weight in sorted(held.items(), key=lambda pair: -pair[1])]
+
+
+def _write(path: Path, rows: list[dict[str, Any]]) -> None:
+    from polyculture.files import atomic
+
+    with atomic(path) as file:
+        writer = csv.DictWriter(file, list(rows[0]) if rows else ["group", "samples", "cost"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _mixtures(path: Path, known: tuple[str, ...]) -> tuple[tuple[str, ...], list[list[float]]]:
+    """The w:GROUP columns of a file of mixtures."""
+    from polyculture.errors import unknown
+    from polyculture.mix.runs import read_csv
+
+    header, rows = read_csv(path)
+    names = tuple(column.removeprefix("w:") for column in header if column.startswith("w:"))
+    if not names:
+        raise BadInput(f"{path} has no weight columns; call them w:GROUP. Its columns are {', '.join(header)}")
+    for name in names:
+        if name not in known:
+            raise unknown("group in the data", name, known)
+    weights = []
+    for line, row in rows:
+        try:
+            weights.append([float(row[f"w:{name}"]) for name in names])
+        except ValueError as error:
+            raise BadInput(f"{path} line {line}: {error}; weights are numbers") from error
+    return names, weights
+
+
+app.command(cls=taking(method="mix"))(errors_in_one_line(fit))
+app.command()(errors_in_one_line(propose))
+app.command()(errors_in_one_line(proxies))
+app.command(cls=taking(method="mix"))(errors_in_one_line(allocate))
