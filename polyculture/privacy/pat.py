@@ -5,6 +5,7 @@ From Principle to Practice: Vertical Data Minimization for Machine Learning (202
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ class PAT(Minimizer):
     """Read the coarser form off a tree whose splits tell the target but not the sensitive attributes.
 
     What no split needs is not collected: where the target is constant, alpha is high, or no split leaves
-    ``min_samples_leaf`` records on both sides, every attribute has one bucket. ``tree_`` holds the tree.
+    ``min_samples_leaf`` records on both sides (a warning), every attribute has one bucket. ``tree_`` holds the tree.
 
     Source: Vertical Data Minimization (2023), Section 4.
 
@@ -40,6 +41,12 @@ class PAT(Minimizer):
     def _minimize(self, records: Records, rng: np.random.Generator) -> Sequence[Part]:
         if self.sensitive_bins < 1:
             raise BadInput(f"sensitive_bins = {self.sensitive_bins}, but it should be at least 1")
+        if len(records.y) < 2 * self.min_samples_leaf:
+            warnings.warn(
+                f"min_samples_leaf = {self.min_samples_leaf} leaves nothing to split of {len(records.y)} records; "
+                "every attribute gets one bucket",
+                stacklevel=3,
+            )
         discrete = {j: len(c.categories) for j, c in enumerate(records.columns) if c.categories is not None}
         self.tree_ = grow_tree(
             records.values,
