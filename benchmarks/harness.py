@@ -261,9 +261,8 @@ def measure(module: str, row: Row, *, quick: bool = False, threads: int = 1) -> 
                 found["ratio"] = {
                     key: found["theirs"][key] / max(found["ours"][key], 1e-9) for key in ("cpu", "wall", "peak_mb")
                 }
-                found["agreement"] = row.check(ours.result(), theirs.result())
-            elif row.theirs is None:
-                found["agreement"] = row.check(ours.result())
+            if (theirs is None) == (row.theirs is None):
+                found["agreement"] = _agreement(row, *(side.result() for side in (ours, theirs) if side is not None))
             if row.items is not None:
                 found["rates"] = _rates(row.items, found)
         except Unavailable as reason:
@@ -290,10 +289,23 @@ def _take_turns(sides: list[Side]) -> None:
             side.call()
 
 
+def _agreement(row: Row, *results: Any) -> str:
+    try:
+        return row.check(*results)
+    except Disagreement:
+        raise
+    except Exception as error:  # results of two shapes, most likely; the rows after this one should still run
+        raise Disagreement(f"results can't be compared: {type(error).__name__}: {error}") from error
+
+
 def _rates(items: tuple[int, str], found: Mapping[str, Any]) -> str:
     n, name = items
-    rates = [f"{n / found[side]['wall']:,.0f}" for side in ("ours", "theirs") if found[side]]
-    return f"{rates[0]} {name} a second" + (f", the peer {rates[1]}" if len(rates) > 1 else "")
+    rates = [
+        f"{n / found[side]['wall']:,.0f} {name} a second, {1e6 * found[side]['cpu'] / n:,.4g} µs of CPU each"
+        for side in ("ours", "theirs")
+        if found[side]
+    ]
+    return f"{rates[0]}" + (f"; the peer {rates[1]}" if len(rates) > 1 else "")
 
 
 def close(ours: float, theirs: float, *, relative: float, what: str = "values") -> str:

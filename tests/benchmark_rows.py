@@ -32,6 +32,7 @@ def rows(quick):
         Row("pair", "a pair", size, returns(2.0), same, "other", prints, items=(10, "things")),
         Row("memory", "memory", size, holds_memory, str, repeats=1),
         Row("apart", "apart", size, returns(1.0), same, "other", returns(2.0)),
+        Row("odd", "odd", size, returns(1.0), same, "other", returns("one")),
         Row("broken", "broken", size, returns(1.0), same, "other", raises),
         Row("dead", "dead", size, dies, same, "other", returns(1.0)),
         Row("alone", "alone", size, returns(1.0), same, "other", unavailable),

@@ -23,7 +23,7 @@ def test_a_pair(measured):
     for side in ("ours", "theirs"):
         assert found[side]["wall"] > 0 and found[side]["peak_mb"] > 1 and found[side]["runs"] >= 1
     assert found["ratio"]["wall"] == pytest.approx(found["theirs"]["wall"] / found["ours"]["wall"])
-    assert "things a second, the peer" in found["rates"]
+    assert "µs of CPU each; the peer" in found["rates"]
 
 
 def test_memory_is_that_of_the_call(measured):
@@ -35,6 +35,7 @@ def test_memory_is_that_of_the_call(measured):
 
 def test_what_goes_wrong_is_said(measured):
     assert measured["apart"]["status"] == "disagrees" and "5.0e-01" in measured["apart"]["reason"]
+    assert measured["odd"]["status"] == "disagrees" and "can't be compared: TypeError" in measured["odd"]["reason"]
     assert measured["broken"]["status"] == "failed"
     assert measured["broken"]["reason"] == "other: ValueError: no such thing"
     assert measured["dead"]["status"] == "failed" and "ours died" in measured["dead"]["reason"]
