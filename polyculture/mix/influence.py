@@ -182,10 +182,9 @@ def model_benefits(
         raise BadInput("benefits need at least one group and one validation task")
     projection = Projection(model, dim, seed=seed)
     total = len(groups) + len(validation)
-    fisher, count = np.zeros((projection.dim, projection.dim)), 0
+    fisher = np.zeros((projection.dim, projection.dim))
 
-    def mean(name: str, batches: Iterable[Any], count_in: bool) -> np.ndarray:
-        nonlocal fisher, count
+    def mean(name: str, batches: Iterable[Any], squares: np.ndarray | None) -> np.ndarray:
         held, n = np.zeros(projection.dim), 0
         for gradient in batch_gradients(model, batches, projection, loss=loss):
             g = gradient.astype(np.float64)
@@ -193,21 +192,23 @@ def model_benefits(
                 raise BadInput(f"'{name}': a gradient is NaN or infinite; has training diverged?")
             held += g
             n += 1
-            if count_in:
-                fisher += np.outer(g, g)
+            if squares is not None:
+                squares += np.outer(g, g)
         if n == 0:
             raise BadInput(f"'{name}' has no batches; leave it out, or give it data")
-        count += n if count_in else 0
+        if squares is not None:
+            squares /= n
         return held / n
 
     G, V = [], []
     for i, (name, batches) in enumerate(groups.items()):
         progress(f"gradients of {name}", i, total)
-        G.append(mean(name, batches, True))
+        squares = np.zeros_like(fisher)
+        G.append(mean(name, batches, squares))
+        fisher += squares / len(groups)  # every group counts alike, however many batches it has
     for i, (name, batches) in enumerate(validation.items()):
         progress(f"gradients of {name}", len(groups) + i, total)
-        V.append(mean(name, batches, False))
-    fisher /= count
+        V.append(mean(name, batches, None))
     size = float(np.trace(fisher)) / projection.dim
     solve = dense_solver(fisher, damping * size if size > 0 else 1.0)
     return Benefits.of(-group_influence(V, G, solve), groups=tuple(groups), tasks=tuple(validation))

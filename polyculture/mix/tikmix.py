@@ -77,13 +77,15 @@ class Optimum:
         objective: its terms.
         region: "open" if other mixtures than the prior keep every task as good, "prior only" if none does.
         residual: largest shortfall of a task against the prior; 0 where every constraint holds.
-        solved: whether the solver ended well; if not, ``weights`` is the best feasible point it saw, or the prior.
+        gap: no feasible mixture can be better by more than this (from the linearised problem; Eq. 10 is convex).
+        solved: whether the solver ended well or the gap is small; if not, ``weights`` is the best feasible point seen.
     """
 
     weights: np.ndarray
     objective: Objective
     region: Literal["open", "prior only"]
     residual: float
+    gap: float
     solved: bool
 
 
@@ -124,13 +126,14 @@ def optimal_mixture(
     reach = np.ptp(corners, axis=0)
     free = reach > 1e-7
     if not free.any():
-        return Optimum(start, objective(benefits, start, **weights), "prior only", 0.0, True)
+        return Optimum(start, objective(benefits, start, **weights), "prior only", 0.0, 0.0, True)
     found, solved = _solve(benefits, rows, floor, corners.mean(axis=0), free, weights)
     options = [w for w in (found, start, corners.mean(axis=0)) if _residual(rows, floor, w) <= FEASIBLE]
     best = min(options, key=lambda w: objective(benefits, w, **weights).value)
-    return Optimum(
-        best, objective(benefits, best, **weights), "open", max(0.0, _residual(rows, floor, best)), bool(solved)
-    )
+    at = objective(benefits, best, **weights)
+    gap = _gap(benefits, rows, floor, best, weights)
+    well = solved or gap <= 1e-4 * max(1.0, abs(at.value))
+    return Optimum(best, at, "open", max(0.0, _residual(rows, floor, best)), gap, bool(well))
 
 
 def _residual(rows: np.ndarray, floor: np.ndarray, w: np.ndarray) -> float:
@@ -153,15 +156,37 @@ def _extremes(rows: np.ndarray, floor: np.ndarray, prior: np.ndarray) -> np.ndar
     return np.array(corners)
 
 
+def _value_and_slope(A: np.ndarray, w: np.ndarray, weights: dict[str, Any]) -> tuple[float, np.ndarray]:
+    """Eq. 10 of normalised benefits A and its gradient, smooth where all tasks are even."""
+    w = np.maximum(w, FLOOR)
+    centred = A - A.mean(axis=0)
+    gaps = centred @ w
+    spread = np.sqrt(np.mean(gaps**2) + 1e-24)
+    value = weights["alpha"] * spread - weights["beta"] * np.sum(A @ w) + weights["gamma"] * np.sum(w * np.log(w))
+    slope = weights["alpha"] * (centred.T @ gaps) / (len(A) * spread) - weights["beta"] * A.sum(axis=0)
+    return float(value), slope + weights["gamma"] * (np.log(w) + 1)
+
+
+def _normalised(S: np.ndarray, weights: dict[str, Any]) -> np.ndarray:
+    by = S.max(axis=1) + weights["eps"] if weights["scale"] is None else weights["scale"]
+    return S / by[:, None]
+
+
+def _gap(S: np.ndarray, rows: np.ndarray, floor: np.ndarray, w: np.ndarray, weights: dict[str, Any]) -> float:
+    """The Frank-Wolfe gap: how much better the best feasible mixture is under the tangent at w."""
+    from scipy.optimize import linprog
+
+    _, slope = _value_and_slope(_normalised(S, weights), w, weights)
+    found = linprog(slope, A_ub=-rows, b_ub=-floor + FEASIBLE, A_eq=np.ones((1, len(w))), b_eq=[1.0], bounds=(0, 1))
+    return max(0.0, float(slope @ w - found.fun)) if found.success else float("inf")
+
+
 def _solve(
     S: np.ndarray, rows: np.ndarray, floor: np.ndarray, inside: np.ndarray, free: np.ndarray, weights: dict[str, Any]
 ) -> tuple[np.ndarray, bool]:
     from scipy.optimize import minimize
 
-    by = S.max(axis=1) + weights["eps"] if weights["scale"] is None else weights["scale"]
-    A = S / by[:, None]
-    n = len(A)
-    centred = A - A.mean(axis=0)
+    A = _normalised(S, weights)
 
     def full(v: np.ndarray) -> np.ndarray:
         w = inside.copy()
@@ -169,13 +194,7 @@ def _solve(
         return w
 
     def value(v: np.ndarray) -> tuple[float, np.ndarray]:
-        w = np.maximum(full(v), FLOOR)
-        gaps = centred @ w
-        spread = np.sqrt(np.mean(gaps**2) + 1e-24)
-        held = weights["alpha"] * spread - weights["beta"] * float(np.sum(A @ w))
-        held += weights["gamma"] * float(np.sum(w * np.log(w)))
-        slope = weights["alpha"] * (centred.T @ gaps) / (n * spread) - weights["beta"] * A.sum(axis=0)
-        slope = slope + weights["gamma"] * (np.log(w) + 1)
+        held, slope = _value_and_slope(A, full(v), weights)
         return held, slope[free]
 
     constraints = [
@@ -291,6 +310,7 @@ class TiKMiX(Mixer):
             "total": found.objective.total,
             "entropy": found.objective.entropy,
             "region": found.region,
+            "gap": found.gap,
             "residual": found.residual,
             "solved": found.solved,
         }
