@@ -15,25 +15,32 @@ from polyculture.errors import BadInput
 from polyculture.measure.spread import nearest_distances
 from polyculture.measure.undefined import undefined
 from polyculture.space.kernels import as_matrix
+from polyculture.space.neighbors import nearest_neighbors
 
 FLOOR = 1e-8
 """Distances are not taken for less than this before the logarithm: duplicates are at 0."""
 
 
-def log_knn_distance(X: Any, k: int = 5, *, floor: float = FLOOR) -> np.ndarray:
+def log_knn_distance(X: Any, k: int = 5, *, floor: float = FLOOR, approximate: bool = False) -> np.ndarray:
     """Logarithm of the Euclidean distance of each row to its k-th nearest other row, (n,) float64: how isolated it is.
 
     Args:
         X: (n, d) embeddings, used as given.
         k: which neighbour, 1 to n - 1.
         floor: distances below it count as it.
+        approximate: find neighbours through an inverted file, in float32, which pays above 200 000 rows; some are
+            missed, and then a farther one counts.
 
     Raises:
         BadInput: k is out of range, floor is not above 0, or a value is NaN or infinite.
     """
     if not floor > 0:
         raise BadInput(f"floor is a distance before a logarithm and should be above 0, not {floor}")
-    return np.log(np.maximum(nearest_distances(X, k)[:, k - 1], floor))
+    if approximate:
+        distances = nearest_neighbors(X, k, metric="l2", approximate=True)[0].astype(np.float64)
+    else:
+        distances = nearest_distances(X, k)
+    return np.log(np.maximum(distances[:, k - 1], floor))
 
 
 def knn_entropy(X: Any, *, k: int = 5) -> float:

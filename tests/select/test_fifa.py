@@ -87,6 +87,11 @@ def test_copies_of_prompts_squeeze_the_others_unless_ranked(pool: Pool) -> None:
     assert clipped[:3] == pytest.approx([0.0, 0.0, 0.0], abs=0.01) and clipped[-1] == 0.5
 
 
+def test_neighbours_through_an_inverted_file(pool: Pool) -> None:
+    exact, close = (FiFA(approximate=flag).importance(pool).isolation for flag in (False, True))
+    np.testing.assert_allclose(exact, close, atol=1e-5)  # below 20 000 rows both are exact
+
+
 def _unit(values: np.ndarray) -> np.ndarray:
     return (values - values.min()) / np.ptp(values)
 
