@@ -77,7 +77,7 @@ def print_table(title: str, columns: list[str], rows: list[list[str]], *, right:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=escape(title), box=SIMPLE_HEAD, title_justify="left", title_style="bold")
+    table = Table(box=SIMPLE_HEAD)
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
@@ -85,6 +85,8 @@ def print_table(title: str, columns: list[str], rows: list[list[str]], *, right:
     console = Console()
     if not console.is_terminal:
         console = Console(width=140)
+    if title:
+        console.print(f"[bold]{escape(title)}[/bold]", soft_wrap=True, highlight=False)
     console.print(table)
 
 

@@ -116,6 +116,7 @@ def proxies(
     with progress_bar(quiet=json) as progress:
         rejects = output.with_name(f"{output.stem}.rejects.jsonl")
         pool = read_rows(described, None, rejects=rejects, progress=progress)
+        wanted: Any
         if mixtures is not None:
             names, wanted = _mixtures(mixtures, pool.group_names)
         else:
