@@ -24,6 +24,8 @@ from polyculture.files import write_json
 SIZES, QUICK = (10_000, 100_000, 1_000_000), (2_000, 4_000)
 WIDTH, K, QUICK_K, DOMAINS = 384, 100, 20, 8
 FIELDS = {"embeddings", "quality", "groups"}
+ON_ARRAYS: dict[str, dict[str, Any]] = {"near-duplicates": {"by": "embeddings"}}
+"""Options that make a method run on arrays where its defaults ask for texts."""
 
 
 def rows(quick: bool = False) -> list[Row]:
@@ -32,7 +34,7 @@ def rows(quick: bool = False) -> list[Row]:
 
     found = []
     for name in table("select"):
-        options: dict[str, Any] = getattr(table("select")[name], "test_params", dict)()
+        options: dict[str, Any] = getattr(table("select")[name], "test_params", dict)() | ON_ARRAYS.get(name, {})
         if not set(build("select", name, **options).required()) <= FIELDS:
             continue
         for n in QUICK if quick else SIZES:
