@@ -57,13 +57,13 @@ class InterSimilarityQuality:
         real: the real examples: a file or hub id, or a pool.
         vectors: column of their features; the pool's own are its embeddings (``--embedder column:NAME``). None embeds
             the texts of both.
-        groups: column of their category, to be matched by name with the pool's groups; none compares with all.
+        category: column of their category, to be matched by name with the pool's groups; none compares with all.
         embedder: what embeds texts where no vectors are named.
     """
 
     real: str | Pool
     vectors: str | None = None
-    groups: str | None = None
+    category: str | None = None
     embedder: str | Embedder | Callable[[Sequence[str]], Any] = "minilm"
 
     @property
@@ -90,7 +90,7 @@ class InterSimilarityQuality:
         real = self._real()
         X, R = self._features(pool), self._features(real)
         found = np.full(len(pool), np.nan)
-        if self.groups is None and real.groups is None:
+        if self.category is None and real.groups is None:
             found[:] = mean_similarity(X, R)
         else:
             pool.need("groups")
@@ -114,7 +114,7 @@ class InterSimilarityQuality:
             return self.real
         from polyculture.reading import read_pool
 
-        return read_pool(self.real, groups=self.groups, vectors=self.vectors)
+        return read_pool(self.real, groups=self.category, vectors=self.vectors)
 
     def _features(self, pool: Pool) -> np.ndarray:
         if pool.embeddings is not None and (self.vectors is not None or isinstance(self.real, Pool)):

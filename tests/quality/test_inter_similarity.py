@@ -40,7 +40,7 @@ def test_real_examples_of_a_file(tmp_path: Path) -> None:
 
     real = write("real.jsonl", [("cat", [1, 0]), ("cat", [0, 1]), ("dog", [0, 1])])
     made = read_pool(write("made.jsonl", [("cat", [1, 0]), ("dog", [0, 2])]), groups="kind", vectors="vector")
-    scorer = InterSimilarityQuality(real, vectors="vector", groups="kind")
+    scorer = InterSimilarityQuality(real, vectors="vector", category="kind")
     np.testing.assert_allclose(scorer.score(made), [0.5, 1.0])
     with pytest.raises(BadInput, match="needs embeddings"):
         scorer.score(made.with_(embeddings=None))
