@@ -29,7 +29,7 @@ class RewardMarginQuality:
     records with "prompt" and "response". Source: FiFA (2024), preference margin.
 
     Args:
-        scorer: the proxy reward: a scorer's name, python:MODULE:FUNCTION of a list of texts, a scorer, or a function;
+        reward: the proxy: a scorer's name, python:MODULE:FUNCTION of a list of texts, a scorer, or a function;
             none reads rewards that are there already: then chosen and rejected are columns of numbers.
         prompt: column of prompts (texts or chat messages); none scores responses alone.
         chosen: column of the preferred response; none is the pool's text.
@@ -37,7 +37,7 @@ class RewardMarginQuality:
         absolute: whether the sign is dropped. This ranks confidently mislabelled pairs first.
     """
 
-    scorer: str | Scorer | Callable[[list[str]], Any] | None = "heuristic"
+    reward: str | Scorer | Callable[[list[str]], Any] | None = "heuristic"
     prompt: str | None = "prompt"
     chosen: str | None = "chosen"
     rejected: str | None = "rejected"
@@ -65,13 +65,13 @@ class RewardMarginQuality:
 
     def rewards(self, pool: Pool) -> tuple[np.ndarray, np.ndarray]:
         """Rewards of the chosen and of the rejected responses, (n,) float64 each; the latter 0 where there are none."""
-        if self.scorer is None:
+        if self.reward is None:
             if self.chosen is None:
-                raise BadInput("without a scorer, chosen should name a column of rewards")
+                raise BadInput("without a reward, chosen should name a column of rewards")
             names = [self.chosen] if self.rejected is None else [self.chosen, self.rejected]
             held = numbers(pool, names, option="chosen and rejected")
             return held[:, 0], held[:, 1] if self.rejected is not None else np.zeros(len(pool))
-        proxy = make_scorer(self.scorer)
+        proxy = make_scorer(self.reward)
         chosen = self._reward(proxy, pool, self.chosen)
         return chosen, np.zeros(len(pool)) if self.rejected is None else self._reward(proxy, pool, self.rejected)
 

@@ -62,9 +62,11 @@ def test_margins_on_the_command_line(tmp_path: Path) -> None:
     path = tmp_path / "pairs.jsonl"
     rows = [{"prompt": f"p{i}", "chosen": "x" * (10 + i), "rejected": "y" * 10} for i in range(6)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    options = ["--quality", "reward-margin", "--measures", "mean-reward", "--embedder", "none", "--json"]
+    options = ["--quality", "reward-margin", "--reward", "length", "--measures", "mean-reward"]
+    options += ["--embedder", "none", "--json"]
     result = CliRunner().invoke(app, ["measure", str(path), *options])
     assert result.exit_code == 0, result.output
+    assert json.loads(result.output)["values"]["mean-reward"]["value"] == 2.5
     chosen = ["select", str(path), "-k", "2", "--method", "fifa", "--gamma", "0", "--quality", "reward-margin"]
     result = CliRunner().invoke(app, [*chosen, "--embedder", "none", "--json"])
     assert result.exit_code == 0, result.output
