@@ -101,6 +101,8 @@ def distinct_settings(settings: Any, threshold: float = 1e-5) -> np.ndarray:
         (m, p) the rows kept, sorted. Source: RegMix's released code, ``sort_and_deduplicate``.
     """
     rows = np.asarray(settings, dtype=np.float64)
+    if rows.shape == (0,):
+        return rows.reshape(0, 0)
     if rows.ndim != 2:
         raise BadInput(f"settings should be (n, p), one a row, not of shape {rows.shape}")
     kept: list[np.ndarray] = []

@@ -33,6 +33,7 @@ def mean_similarity(generated: Any, real: Any) -> np.ndarray:
         BadInput: widths differ, or a value is NaN or infinite.
     """
     G, R = (np.asarray(part, dtype=np.float64) for part in (generated, real))
+    G, R = (part.reshape(0, 1) if part.shape == (0,) else part for part in (G, R))  # an empty list is no rows
     if G.ndim != 2 or R.ndim != 2 or (len(R) and len(G) and G.shape[1] != R.shape[1]):
         raise BadInput(f"features should be (n, d) and (m, d) of one width, not {G.shape} and {R.shape}")
     if not (np.isfinite(G).all() and np.isfinite(R).all()):

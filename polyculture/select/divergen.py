@@ -17,6 +17,9 @@ from polyculture.quality.columns import label_columns
 from polyculture.select.allocation import largest_remainder
 from polyculture.select.base import Selector
 
+ROUNDING = 1e-12
+"""A similarity of the bar itself counts as reaching it, however it was rounded."""
+
 
 @dataclass(frozen=True)
 class Filtration:
@@ -63,7 +66,7 @@ def filter_by_similarity(
         for i in range(len(found)):
             held = s[(members == i) & ~np.isnan(s)]
             bars[i] = np.quantile(held, quantile) if len(held) else np.inf
-    above = s >= bars[members]
+    above = s >= bars[members] - ROUNDING
     # The place of each row in its category, most similar first; NaN sorts last.
     order = np.lexsort((np.arange(len(s)), -s, members))
     place = np.empty(len(s), dtype=np.int64)

@@ -101,7 +101,9 @@ def paste(
     stays = (moved <= max_shift) | (areas > min_area)
     if drop_covered:
         stays &= areas > 0
-    labels = np.concatenate([np.asarray(destination.labels).ravel()[stays], np.asarray(source.labels).ravel()])
+    labels = np.asarray(source.labels).ravel()
+    if stays.any():
+        labels = np.concatenate([np.asarray(destination.labels).ravel()[stays], labels])
     return Annotated(image, np.concatenate([left[stays], new]).astype(new.dtype), labels)
 
 

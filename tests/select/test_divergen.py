@@ -21,6 +21,7 @@ def test_filter_by_hand() -> None:
     assert found.kept.tolist() == [0, 1, 2, 4, 5], "what has no similarity is never kept"
     assert filter_by_similarity(similarity, groups, quantile=0.5).kept.tolist() == [0, 2, 5]
     assert filter_by_similarity([], []).kept.tolist() == []
+    assert filter_by_similarity([np.nextafter(0.6, 0), 0.6, 0.59]).kept.tolist() == [0, 1]
 
 
 def test_categories_share_evenly_as_far_as_they_can() -> None:
