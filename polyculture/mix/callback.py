@@ -16,8 +16,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from polyculture.errors import BadInput
 from polyculture.mix.base import on_simplex
-from polyculture.mix.benefits import Benefits
-from polyculture.mix.influence import model_benefits
+from polyculture.mix.influence import model_influence
 from polyculture.mix.tikmix import TiKMiX
 
 Batches = Callable[[], Iterable[Any]] | Sequence[Any]
@@ -151,7 +150,7 @@ class MixtureCallback(TrainerCallback):
         mixer: how weights follow from benefits.
         start: the step of the first measurement; None is ``every``.
         step_size: how far to go to the new weights, in (0, 1]; 1 goes there at once.
-        hyper: options of :func:`~polyculture.mix.influence.model_benefits`: damping, dim, loss, seed.
+        hyper: options of :func:`~polyculture.mix.influence.model_influence`: damping, dim, loss, seed.
 
     ``history`` holds a dict a measurement: step, weights, benefits (task -> group -> value).
     """
@@ -195,9 +194,8 @@ class MixtureCallback(TrainerCallback):
     def reweigh(self, model: torch.nn.Module, step: int = 0) -> np.ndarray:
         """Measure benefits on the model and set the sampler's weights; returns them, (m,)."""
         batches = {name: _made(self.groups[name]) for name in self.sampler.names}
-        benefits: Benefits = model_benefits(
-            model, batches, {name: _made(b) for name, b in self.validation.items()}, **self.hyper
-        )
+        tasks = {name: _made(b) for name, b in self.validation.items()}
+        benefits = model_influence(model, batches, tasks, **self.hyper).benefits
         now = self.sampler.weights
         self.mixer.fit(benefits, prior=now)
         self.sampler.set_weights((1 - self.step_size) * now + self.step_size * self.mixer.weights_)

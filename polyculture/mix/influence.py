@@ -19,7 +19,7 @@ from polyculture.progress import Progress, silent
 if TYPE_CHECKING:
     import torch
 
-    from polyculture.space.gradients import Loss
+    from polyculture.space.gradients import Loss, Projection
 
 Solve = Callable[[np.ndarray], np.ndarray]
 """(p, r) right-hand sides -> (p, r) solutions of H x = b."""
@@ -146,29 +146,54 @@ def logistic_influence(
     return LogisticInfluence(theta, group_influence(V, sums, dense_solver(hessian(theta))))
 
 
-def model_benefits(
+@dataclass(frozen=True)
+class ModelInfluence:
+    """The influence of data on a model's validation losses, as the model was when it was measured.
+
+    Args:
+        benefits: of the groups it was measured on, S_ij = -I_i(j).
+        directions: (n, dim) H^-1 grad f_i, one a task, in the projected space.
+        projection: of the model's gradients.
+        model: the model itself.
+        loss: as given to :func:`model_influence`.
+    """
+
+    benefits: Benefits
+    directions: np.ndarray
+    projection: Projection
+    model: torch.nn.Module
+    loss: Loss | None
+
+    def of(self, batches: Iterable[Any]) -> np.ndarray:
+        """(n,) benefit of the mean gradient of some data for each task; the model has to be unchanged since."""
+        return self.directions @ _mean_gradient("data", self.model, batches, self.projection, self.loss)[0]
+
+
+def model_influence(
     model: torch.nn.Module,
     groups: Mapping[str, Iterable[Any]],
     validation: Mapping[str, Iterable[Any]],
     *,
     loss: Loss | None = None,
-    damping: float = 1e-2,
+    damping: float = 1.0,
     dim: int = 1024,
     seed: int = 0,
     progress: Progress = silent,
-) -> Benefits:
-    """The benefit matrix of a torch model as it is now, S_ij = -I_i(j), with projected gradients.
+) -> ModelInfluence:
+    """The influence of groups on a torch model as it is now, with projected gradients.
 
     Every batch's gradient is projected to ``dim`` numbers as soon as it is there. The Hessian is the empirical Fisher
-    matrix of the groups' batches in that space, damped by ``damping`` times its mean eigenvalue: nothing of the size
-    of the model is held but one gradient and its projection, and the solve is dim x dim.
+    matrix of the batches in that space, every group counting alike, and damped: nothing of the size of
+    the model is held but one gradient and its projection, and the solve is dim x dim.
 
     Args:
         model: any module; its gradients, mode and weights are left as they were.
         groups: name -> batches of training data; use small batches, the Fisher matrix is made of their gradients.
         validation: task -> batches of its validation data.
         loss: (model, batch) -> mean loss; None is ``model(**batch).loss``.
-        damping: share of the mean eigenvalue added to the diagonal.
+        damping: share of the Fisher matrix's mean eigenvalue above 0 that is added to its diagonal. It is made of few
+            gradients and knows nothing of most directions: with much less than 1, data that was not among them seems
+            to help or harm without measure.
         dim: of the projection.
         seed: of the projection.
         progress: told of every group and task.
@@ -176,39 +201,52 @@ def model_benefits(
     Raises:
         BadInput: a group or task has no batches, or a gradient is NaN or infinite.
     """
-    from polyculture.space.gradients import Projection, batch_gradients
+    from polyculture.space.gradients import Projection
 
     if not groups or not validation:
         raise BadInput("benefits need at least one group and one validation task")
     projection = Projection(model, dim, seed=seed)
     total = len(groups) + len(validation)
     fisher = np.zeros((projection.dim, projection.dim))
-
-    def mean(name: str, batches: Iterable[Any], squares: np.ndarray | None) -> np.ndarray:
-        held, n = np.zeros(projection.dim), 0
-        for gradient in batch_gradients(model, batches, projection, loss=loss):
-            g = gradient.astype(np.float64)
-            if not np.isfinite(g).all():
-                raise BadInput(f"'{name}': a gradient is NaN or infinite; has training diverged?")
-            held += g
-            n += 1
-            if squares is not None:
-                squares += np.outer(g, g)
-        if n == 0:
-            raise BadInput(f"'{name}' has no batches; leave it out, or give it data")
-        if squares is not None:
-            squares /= n
-        return held / n
-
-    G, V = [], []
+    G, V, count = [], [], 0
     for i, (name, batches) in enumerate(groups.items()):
         progress(f"gradients of {name}", i, total)
         squares = np.zeros_like(fisher)
-        G.append(mean(name, batches, squares))
+        gradient, n = _mean_gradient(name, model, batches, projection, loss, squares)
+        G.append(gradient)
+        count += n
         fisher += squares / len(groups)  # every group counts alike, however many batches it has
     for i, (name, batches) in enumerate(validation.items()):
         progress(f"gradients of {name}", len(groups) + i, total)
-        V.append(mean(name, batches, None))
-    size = float(np.trace(fisher)) / projection.dim
-    solve = dense_solver(fisher, damping * size if size > 0 else 1.0)
-    return Benefits.of(-group_influence(V, G, solve), groups=tuple(groups), tasks=tuple(validation))
+        V.append(_mean_gradient(name, model, batches, projection, loss)[0])
+    size = float(np.trace(fisher)) / min(projection.dim, count)
+    directions = dense_solver(fisher, damping * size if size > 0 else 1.0)(np.array(V).T).T
+    benefits = Benefits.of(directions @ np.array(G).T, groups=tuple(groups), tasks=tuple(validation))
+    return ModelInfluence(benefits, directions, projection, model, loss)
+
+
+def _mean_gradient(
+    name: str,
+    model: torch.nn.Module,
+    batches: Iterable[Any],
+    projection: Projection,
+    loss: Loss | None,
+    squares: np.ndarray | None = None,
+) -> tuple[np.ndarray, int]:
+    """(dim,) mean over batches, and how many there are; ``squares`` is filled with the mean of g g'."""
+    from polyculture.space.gradients import batch_gradients
+
+    held, n = np.zeros(projection.dim), 0
+    for gradient in batch_gradients(model, batches, projection, loss=loss):
+        g = gradient.astype(np.float64)
+        if not np.isfinite(g).all():
+            raise BadInput(f"'{name}': a gradient is NaN or infinite; has training diverged?")
+        held += g
+        n += 1
+        if squares is not None:
+            squares += np.outer(g, g)
+    if n == 0:
+        raise BadInput(f"'{name}' has no batches; leave it out, or give it data")
+    if squares is not None:
+        squares /= n
+    return held / n, n

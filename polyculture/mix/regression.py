@@ -50,6 +50,8 @@ def rank_mixtures(
         Row indices, best first (ties: lowest index first), and their means; both empty where none is above.
     """
     scores = np.asarray(predicted, dtype=np.float64)
+    if len(scores) == 0:
+        return np.empty(0, dtype=np.int64), np.empty(0)
     means = scores.mean(axis=1) if task_weights is None else np.average(scores, axis=1, weights=task_weights)
     kept = np.arange(len(means)) if threshold is None else np.flatnonzero(means > threshold)
     order = kept[np.argsort(-means[kept], kind="stable")][:top]

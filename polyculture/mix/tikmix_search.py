@@ -33,8 +33,10 @@ def within_bounds(
     Returns:
         (n, m) normalised candidates, and the indices of those within bounds, ascending.
     """
-    drawn, centre = np.asarray(candidates, dtype=np.float64), np.asarray(anchor, dtype=np.float64)
-    normalised = drawn / drawn.sum(axis=1, keepdims=True)
+    centre = np.asarray(anchor, dtype=np.float64)
+    drawn = np.asarray(candidates, dtype=np.float64).reshape(-1, len(centre))
+    with np.errstate(invalid="ignore"):  # a row of zeros is no mixture: NaN, and not within bounds
+        normalised = drawn / drawn.sum(axis=1, keepdims=True)
     inside = (normalised >= low * centre - 1e-12) & (normalised <= high * centre + 1e-12)
     return normalised, np.flatnonzero(inside.all(axis=1))
 

@@ -12,7 +12,7 @@ from polyculture.mix.influence import (
     dense_solver,
     group_influence,
     logistic_influence,
-    model_benefits,
+    model_influence,
     product_solver,
 )
 
@@ -87,18 +87,20 @@ def test_benefits_of_a_model() -> None:
         model.weight.zero_()
     groups = {"same": linear_batches(1, 20, 0), "opposite": linear_batches(-1, 20, 1), "flat": linear_batches(0, 20, 2)}
     told: list[str] = []
-    got = model_benefits(
+    found = model_influence(
         model, groups, {"task": linear_batches(1, 20, 3)}, loss=mean_squares, progress=lambda w, i, n: told.append(w)
     )
+    got = found.benefits
+    for j, batches in enumerate(groups.values()):
+        assert found.of(batches) == pytest.approx(got.values[:, j])
     same, opposite, flat = got.values[0]
     assert same > 0 > opposite and abs(flat) < 1e-6 and got.groups == tuple(groups)
     assert told[-1] == "gradients of task" and bool((model.weight == 0).all())
-    again = model_benefits(model, groups, {"task": linear_batches(1, 20, 3)}, loss=mean_squares)
+    again = model_influence(model, groups, {"task": linear_batches(1, 20, 3)}, loss=mean_squares).benefits
     np.testing.assert_array_equal(got.values, again.values)
     # Benefits are of the mean gradient: the same data twice as often changes nothing.
-    twice = model_benefits(
-        model, groups | {"same": groups["same"] * 2}, {"task": linear_batches(1, 20, 3)}, loss=mean_squares
-    )
+    doubled = groups | {"same": groups["same"] * 2}
+    twice = model_influence(model, doubled, {"task": linear_batches(1, 20, 3)}, loss=mean_squares).benefits
     np.testing.assert_allclose(twice.values, got.values, rtol=1e-5, atol=1e-7)
 
 
@@ -106,10 +108,10 @@ def test_bad_models_and_groups() -> None:
     model = nn.Linear(2, 1)
     some = linear_batches(1, 2, 0)
     with pytest.raises(BadInput, match="at least one group"):
-        model_benefits(model, {}, {"t": some}, loss=mean_squares)
+        model_influence(model, {}, {"t": some}, loss=mean_squares)
     with pytest.raises(BadInput, match="'empty' has no batches"):
-        model_benefits(model, {"empty": []}, {"t": some}, loss=mean_squares)
+        model_influence(model, {"empty": []}, {"t": some}, loss=mean_squares)
     with torch.no_grad():
         model.weight.fill_(float("nan"))
     with pytest.raises(BadInput, match="'g': a gradient is NaN"):
-        model_benefits(model, {"g": some}, {"t": some}, loss=mean_squares)
+        model_influence(model, {"g": some}, {"t": some}, loss=mean_squares)

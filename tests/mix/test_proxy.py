@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from polyculture.errors import BadInput
+from polyculture.mix.linear import LinearMixer
 from polyculture.mix.proxy import ProxySettings, byte_model, group_tokens, run_name, run_proxies
 from polyculture.pool import Pool
 
@@ -46,6 +47,22 @@ def test_a_run_is_the_same_alone_or_after_others(tmp_path: Path) -> None:
     a = run_proxies(pool(), [[1, 0], [0.5, 0.5]], tmp_path / "a.csv", settings=SETTINGS)
     b = run_proxies(pool(), [[0.5, 0.5]], tmp_path / "b.csv", settings=SETTINGS)
     np.testing.assert_array_equal(a.values[2:], b.values)
+
+
+def test_stopped_in_the_middle_it_goes_on(tmp_path: Path) -> None:
+    def stop(what: str, done: int, total: int) -> None:
+        if done == SETTINGS.steps + 5:
+            raise KeyboardInterrupt
+
+    mixtures, file = [[1, 0], [0, 1]], tmp_path / "runs.csv"
+    with pytest.raises(KeyboardInterrupt):
+        run_proxies(pool(), mixtures, file, settings=SETTINGS, progress=stop)
+    assert len(file.read_text().splitlines()) == 3  # the header and both checkpoints of the first run
+    resumed = run_proxies(pool(), mixtures, file, settings=SETTINGS)
+    whole = run_proxies(pool(), mixtures, tmp_path / "whole.csv", settings=SETTINGS)
+    np.testing.assert_array_equal(resumed.values, whole.values)
+    mixer = LinearMixer(folds=0, batch=4).fit(whole)
+    assert mixer.minimise_.all() and mixer.weights_.sum() == pytest.approx(1)
 
 
 def test_a_file_of_other_settings_is_refused(tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def test_ranking_and_r_squared() -> None:
     order, means = rank_mixtures(scores, top=3)
     assert order.tolist() == [3, 0, 1] and means.tolist() == [5, 2, 2]
     assert rank_mixtures(scores, threshold=2)[0].tolist() == [3]
-    assert rank_mixtures(scores, threshold=5)[0].tolist() == []
+    assert rank_mixtures(scores, threshold=5)[0].tolist() == [] == rank_mixtures([])[0].tolist()
     assert rank_mixtures(scores, task_weights=[1, 0], top=2)[0].tolist() == [3, 1]
     y = np.array([[1.0, 5], [2, 5], [3, 5]])
     assert r_squared(y, y) == 1 and r_squared(y, np.tile(y.mean(axis=0), (3, 1))) == 0

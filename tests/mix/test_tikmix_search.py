@@ -32,6 +32,7 @@ def test_bounds_that_leave_no_room() -> None:
 def test_filter_and_step_by_hand() -> None:
     normalised, kept = within_bounds([[2, 2], [9, 1], [1, 3]], [0.5, 0.5])
     assert normalised.tolist() == [[0.5, 0.5], [0.9, 0.1], [0.25, 0.75]] and kept.tolist() == [0, 2]
+    assert within_bounds([[0, 0]], [0.5, 0.5])[1].size == 0 and within_bounds([], [0.5, 0.5])[1].size == 0
     best, centre = search_step([[1, 0], [0, 1], [0.5, 0.5]], [1, 2, 2], 2)
     assert best.tolist() == [1, 2] and centre.tolist() == [0.25, 0.75]
     assert search_step([[1, 0]], [3], 10)[0].tolist() == [0]
