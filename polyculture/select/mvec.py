@@ -52,9 +52,9 @@ class MVec(Selector):
 
     A row is an event between two entities, such as a student and a problem: the first ``split`` columns of its
     embedding are the one, the rest the other. Entities are the different values of a side. The radius shrinks while
-    rows inside cells keep getting more alike (mean cosine of the embeddings of consecutive rows of a cell); there are
-    never more cells than rows to choose. Source: arXiv 2308.03892; for tutoring logs, with the symmetry of strategies
-    that the paper uses, see ``polyculture.select.strategies``.
+    rows inside cells keep getting more alike (mean cosine of the embeddings of consecutive rows of a cell), and stops
+    before there are more cells than rows to choose. Source: arXiv 2308.03892; for tutoring logs, with the symmetry of
+    strategies that the paper uses, see ``polyculture.select.strategies``.
 
     Args:
         split: columns of the first side; None takes the whole embedding as one side.
