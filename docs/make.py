@@ -1,4 +1,4 @@
-"""Write the pages that are derived from the code: the gallery of methods and the list of papers.
+"""Write the pages that are derived: home from the README, the gallery of methods and the list of papers from the code.
 
 Run by ``make docs``; what it writes is not kept in the repository.
 """
@@ -49,6 +49,13 @@ def papers_page() -> str:
     return "\n".join([*lines, ""])
 
 
+def home_page() -> str:
+    """The README, with its links as the documentation has them."""
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    return readme.replace("](docs/", "](").replace("](CONTRIBUTING.md)", "](contributing.md)")
+
+
 if __name__ == "__main__":
+    (DOCS / "index.md").write_text(home_page(), encoding="utf-8")
     (DOCS / "methods.md").write_text(methods_page(), encoding="utf-8")
     (DOCS / "papers.md").write_text(papers_page(), encoding="utf-8")

@@ -164,6 +164,61 @@ def allocate(
         print("nothing is affordable, or nothing is left to collect")
 
 
+Criteria = Annotated[str, typer.Option(help="The quality criteria, with commas between.")]
+Domains = Annotated[str, typer.Option(help="The domains, with commas between.")]
+
+
+def quadmix_draw(
+    criteria: Criteria,
+    domains: Domains,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The .csv of parameters, one proxy run a row.")],
+    n: Annotated[int, typer.Option("-n", help="How many proxy runs; the paper made 3 000.", min=1)] = 64,
+    omega: Annotated[float, typer.Option(help="Most of a domain's tokens that can count as its best.")] = 0.1,
+    seed: options.Seed = 0,
+    json: options.Json = False,
+) -> None:
+    """Draw QuaDMix parameters to train proxies with; add a column of losses, then quadmix-fit."""
+    from polyculture.select.quadmix_sampling import parameter_names
+    from polyculture.select.quadmix_search import QuaDMixSearch
+
+    search = QuaDMixSearch(tuple(_split(criteria)), tuple(_split(domains)), omega=omega)
+    names = parameter_names(search.criteria, search.domains)
+    _write(output, [dict(zip(names, row.tolist(), strict=True)) for row in search.vectors(n, seed)])
+    if json:
+        print_json({"runs": output, "n": n, "parameters": names})
+        return
+    print(f"{n:,} runs in {output}; train on each, add the column loss, then polyculture mix quadmix-fit {output}")
+
+
+def quadmix_fit(
+    runs: Annotated[Path, typer.Argument(help="The .csv of parameters with the loss that each led to.")],
+    criteria: Criteria,
+    domains: Domains,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the best parameters go.")] = Path(
+        "quadmix.json"
+    ),
+    score: Annotated[str, typer.Option(help="The column of losses.")] = "loss",
+    omega: Annotated[float, typer.Option(help="As the parameters were drawn.")] = 0.1,
+    seed: options.Seed = 0,
+    json: options.Json = False,
+) -> None:
+    """Learn the loss of QuaDMix parameters from proxy runs, and write the best for polyculture select."""
+    from polyculture.select.quadmix_search import QuaDMixSearch
+
+    search = QuaDMixSearch(tuple(_split(criteria)), tuple(_split(domains)), omega=omega, seed=seed).fit(
+        runs, score=score
+    )
+    search.best_.save(output)
+    found = {"predicted_loss": search.predicted_loss_, "error": search.error_, "correlation": search.correlation_}
+    if json:
+        print_json({"parameters": output, **found})
+        return
+    print_table(
+        f"{runs}: searched", ["", ""], [[name.replace("_", " "), number(value)] for name, value in found.items()]
+    )
+    print(f"parameters written to {output}; next: polyculture select DATA --method quadmix --parameters {output}")
+
+
 def _split(names: str | None) -> list[str]:
     return [name.strip() for name in names.split(",") if name.strip()] if names else []
 
@@ -206,3 +261,5 @@ app.command(cls=taking(method="mix"))(errors_in_one_line(fit))
 app.command()(errors_in_one_line(propose))
 app.command()(errors_in_one_line(proxies))
 app.command(cls=taking(method="mix"))(errors_in_one_line(allocate))
+app.command(name="quadmix-draw")(errors_in_one_line(quadmix_draw))
+app.command(name="quadmix-fit")(errors_in_one_line(quadmix_fit))
