@@ -27,6 +27,7 @@ STAGES = (
     "measure",
     "quality",
     "select",
+    "distill",
     "mix",
     "synthesize",
     "search",
@@ -40,6 +41,10 @@ STAGES = (
     "stream",
     "privacy",
 )
+
+
+# A table that lives in another stage's package: distillers make a set where selectors choose one.
+PLACES = {"distill": ("polyculture.select", "DISTILLERS")}
 
 
 class MethodTable(Mapping[str, Any]):
@@ -102,10 +107,11 @@ def table(stage: str) -> MethodTable:
     """
     if stage not in STAGES:
         raise unknown("stage", stage, STAGES)
+    module, attribute = PLACES.get(stage, (f"polyculture.{stage}", "METHODS"))
     try:
-        own: MethodTable = importlib.import_module(f"polyculture.{stage}").METHODS
+        own: MethodTable = getattr(importlib.import_module(module), attribute)
     except ModuleNotFoundError as error:
-        if error.name != f"polyculture.{stage}":
+        if error.name != module:
             raise
         own = MethodTable(stage)
     merged = MethodTable(stage, *((name, own.target(name)) for name in own))

@@ -21,6 +21,7 @@ import numpy as np
 from polyculture.reproductions.finding import Curve, Finding, Interval, Plot, Scale
 from polyculture.select.distill import DWA, RandomImages, SRe2L
 from polyculture.select.distilled import Distilled, features, teacher_logits, train_student, within_class_distance
+from polyculture.select.teacher import network, train_teacher
 
 if TYPE_CHECKING:
     import torch
@@ -41,48 +42,6 @@ def digits(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray
     mean, std = float(X[:1200].mean()), float(X[:1200].std())
     X = (X - mean) / std
     return X[:1200], y[:1200], X[1200:], y[1200:], mean, std
-
-
-def network(seed: int) -> torch.nn.Module:
-    """Three convolutions of 32 channels with BatchNorm, one max-pool, and a linear layer."""
-    import torch
-    from torch import nn
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return nn.Sequential(
-            nn.Conv2d(1, 32, 3, padding=1, bias=False),
-            nn.BatchNorm2d(32),
-            nn.ReLU(),
-            nn.Conv2d(32, 32, 3, padding=1, bias=False),
-            nn.BatchNorm2d(32),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Conv2d(32, 32, 3, padding=1, bias=False),
-            nn.BatchNorm2d(32),
-            nn.ReLU(),
-            nn.AdaptiveAvgPool2d(1),
-            nn.Flatten(),
-            nn.Linear(32, 10),
-        )
-
-
-def train_teacher(X: np.ndarray, y: np.ndarray, epochs: int, rng: np.random.Generator) -> torch.nn.Module:
-    """A teacher for the digits, in evaluation mode."""
-    import torch
-    from torch.nn.functional import cross_entropy
-
-    model = network(int(rng.integers(2**31)))
-    adam = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.01)
-    images, targets = torch.as_tensor(X), torch.as_tensor(y)
-    decay = torch.optim.lr_scheduler.CosineAnnealingLR(adam, epochs)
-    for _ in range(epochs):
-        for rows in torch.as_tensor(rng.permutation(len(X))).split(100):
-            adam.zero_grad()
-            cross_entropy(model(images[rows]), targets[rows]).backward()
-            adam.step()
-        decay.step()
-    return model.eval()
 
 
 def accuracy(model: torch.nn.Module, X: np.ndarray, y: np.ndarray) -> float:
@@ -142,7 +101,7 @@ class World:
         found = self.make(distiller)
         spread = within_class_distance(features(self.teacher, found.X), found.y)
         held.setdefault(f"{name}: diversity", []).append(spread)
-        student = network(1000 + self.seed)
+        student = network(seed=1000 + self.seed)
         train_student(student, found, self.teacher, epochs=self.lessons, temperature=4, jitter=1, rng=self.seed)
         held.setdefault(f"{name}: accuracy", []).append(accuracy(student, self.X_test, self.y_test))
 

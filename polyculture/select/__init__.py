@@ -27,7 +27,7 @@ METHODS = MethodTable(
 # A distiller makes a set instead of choosing rows of one, so that its contract is its own:
 # Distiller(**hyper).distill(X, y, per_class, model=teacher, rng=...) -> Distilled.
 DISTILLERS = MethodTable(
-    "select",
+    "distill",
     ("dwa", "polyculture.select.distill:DWA"),
     ("sre2l", "polyculture.select.distill:SRe2L"),
     ("random-images", "polyculture.select.distill:RandomImages"),
