@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from polyculture.errors import BadInput
+from polyculture.errors import BadInput, need
 
 
 @dataclass(eq=False)
@@ -26,13 +26,16 @@ class LossModel:
         learning_rate: step of each.
         patience: rounds without improvement before training stops.
         seed: of LightGBM.
+        smallest_leaf: fewest runs in a leaf; with fewer than twice as many runs there is nothing to split.
     """
 
     trees: int = 1000
     learning_rate: float = 0.01
     patience: int = 3
     seed: int = 42
+    smallest_leaf: int = 20
     best_iteration_: int | None = field(default=None, init=False)
+    _model: Any = field(default=None, init=False, repr=False)
 
     def fit(self, X: Any, y: Any, X_held: Any = None, y_held: Any = None) -> LossModel:
         """Learn the loss of settings.
@@ -46,8 +49,7 @@ class LossModel:
         Raises:
             BadInput: shapes differ, there are no runs, or a loss is NaN or infinite.
         """
-        import lightgbm
-
+        lightgbm = need("lightgbm", "train")
         data = lightgbm.Dataset(*_checked(X, y))
         held = [] if X_held is None else [lightgbm.Dataset(*_checked(X_held, y_held), reference=data)]
         stop = lightgbm.early_stopping(self.patience, first_metric_only=False, verbose=False)
@@ -55,7 +57,11 @@ class LossModel:
             "objective": "regression",
             "metric": ["l1", "l2"],
             "learning_rate": self.learning_rate,
+            "min_data_in_leaf": self.smallest_leaf,
             "seed": self.seed,
+            "num_threads": 1,
+            "deterministic": True,
+            "force_row_wise": True,
             "verbosity": -1,
         }
         self._model = lightgbm.train(
@@ -66,7 +72,19 @@ class LossModel:
 
     def predict(self, X: Any) -> np.ndarray:
         """Predicted losses, (n,) float64."""
-        return np.asarray(self._model.predict(np.asarray(X, dtype=np.float64)), dtype=np.float64)
+        return np.asarray(self._model.predict(np.asarray(X, dtype=np.float64), num_threads=1), dtype=np.float64)
+
+    @property
+    def text(self) -> str:
+        """The trees up to the best round as LightGBM's text, for :meth:`of_text`."""
+        return str(self._model.model_to_string())
+
+    @classmethod
+    def of_text(cls, text: str) -> LossModel:
+        """A model that predicts as the one whose ``text`` this is."""
+        model = cls()
+        model._model = need("lightgbm", "train").Booster(model_str=text)
+        return model
 
 
 def mean_of_lowest(candidates: Any, predicted: Any, best: int) -> tuple[np.ndarray, np.ndarray]:

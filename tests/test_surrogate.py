@@ -17,6 +17,14 @@ def test_learns_a_loss_and_stops_early() -> None:
     again = LossModel(learning_rate=0.1).fit(X[:300], y[:300], X[300:], y[300:])
     np.testing.assert_array_equal(again.predict(X), model.predict(X))
     assert LossModel(trees=10).fit(X, y).best_iteration_ is None
+    np.testing.assert_array_equal(LossModel.of_text(model.text).predict(X), model.predict(X))
+
+
+def test_small_leaves_let_few_runs_teach() -> None:
+    X = np.arange(12.0)[:, None]
+    y = (X[:, 0] > 5).astype(float)
+    assert np.ptp(LossModel(trees=20).fit(X, y).predict(X)) == 0
+    assert np.ptp(LossModel(trees=20, smallest_leaf=2).fit(X, y).predict(X)) > 0.1
 
 
 def test_mean_of_lowest() -> None:

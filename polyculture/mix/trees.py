@@ -1,4 +1,4 @@
-"""Boosted trees from mixtures to a score, as text that JSON can hold."""
+"""Boosted trees from mixtures to several scores, as text that JSON can hold."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from polyculture.errors import need
+from polyculture.surrogate import LossModel
 
 SMALLEST_HELD_OUT = 5
 
@@ -38,37 +38,18 @@ def fit_trees(
     Returns:
         The models as text, for :func:`apply_trees`.
     """
-    lightgbm = need("lightgbm", "train")
     codes = np.unique(mixture)
     held = np.random.default_rng(seed).permutation(codes)[: len(codes) // 10]
-    stops = len(held) >= SMALLEST_HELD_OUT
-    test = np.isin(mixture, held) if stops else np.zeros(len(X), dtype=bool)
-    options = {
-        "objective": "regression",
-        "metric": ["l1", "l2"],
-        "learning_rate": learning_rate,
-        "min_data_in_leaf": max(2, min(20, len(X) // 10)),
-        "seed": seed,
-        "num_threads": 1,
-        "deterministic": True,
-        "force_row_wise": True,
-        "verbosity": -1,
-    }
+    test = np.isin(mixture, held) if len(held) >= SMALLEST_HELD_OUT else np.zeros(len(X), dtype=bool)
+    leaf = max(2, min(20, len(X) // 10))
     models = []
     for y in Y.T:
-        train = lightgbm.Dataset(X[~test], y[~test])
-        extra: dict[str, Any] = {}
-        if stops:
-            extra = {
-                "valid_sets": [lightgbm.Dataset(X[test], y[test], reference=train)],
-                "callbacks": [lightgbm.early_stopping(patience, verbose=False)],
-            }
-        models.append(lightgbm.train(options, train, num_boost_round=trees, **extra).model_to_string())
+        model = LossModel(trees, learning_rate, patience, seed, leaf)
+        stop = (X[test], y[test]) if test.any() else (None, None)
+        models.append(model.fit(X[~test], y[~test], *stop).text)
     return {"trees": models}
 
 
 def apply_trees(model: dict[str, Any], X: np.ndarray) -> np.ndarray:
     """(n, k) predictions of the models from :func:`fit_trees`."""
-    lightgbm = need("lightgbm", "train")
-    found = [lightgbm.Booster(model_str=text).predict(X, num_threads=1) for text in model["trees"]]
-    return np.column_stack([np.asarray(f, dtype=np.float64) for f in found])
+    return np.column_stack([LossModel.of_text(text).predict(X) for text in model["trees"]])
