@@ -10,7 +10,7 @@ import numpy as np
 from polyculture.pool import Pool
 from polyculture.report.content import Duplicate, Example, GroupRow, Rejection
 from polyculture.report.points import texts_of
-from polyculture.select.reasons import Reason, reasons
+from polyculture.select.reasons import Kind, Reason, reasons
 from polyculture.space.kernels import unit_rows
 from polyculture.space.neighbors import nearest_neighbors
 
@@ -18,17 +18,18 @@ NEAR = 0.95
 EXACT_NEIGHBOURS = 200_000
 SNIPPET = 600
 REASONS_ROWS = 50_000
-OTHER = "not needed"
-KINDS = {
-    "near-duplicate": "near-duplicate of a chosen record",
-    "lower quality": "lower quality than what was chosen",
-    "its neighbourhood": "covered by a chosen record",
-}
-MEANINGS = {
-    "near-duplicate of a chosen record": "A chosen record says nearly the same.",
-    "lower quality than what was chosen": "The chosen record most like it is better; or every chosen record is.",
-    "covered by a chosen record": "A chosen record is close enough to stand for it.",
-    OTHER: "None of the other reasons applies: the places were taken by records that served the choice better.",
+# What a page calls each kind of reason, and what it means.
+KINDS: dict[Kind, tuple[str, str]] = {
+    "near-duplicate": ("near-duplicate of a chosen record", "A chosen record says nearly the same."),
+    "lower quality": (
+        "lower quality than what was chosen",
+        "The chosen record most like it is better; or every chosen record is.",
+    ),
+    "covered": ("covered by a chosen record", "A chosen record is close enough to stand for it."),
+    "not needed": (
+        "not needed",
+        "None of the other reasons applies: the places were taken by records that served the choice better.",
+    ),
 }
 
 
@@ -121,23 +122,23 @@ def rejected(pool: Pool, chosen: np.ndarray) -> tuple[list[Rejection], dict[int,
     found = reasons(pool, chosen)
     step = -(-len(found) // REASONS_ROWS)
     held = found[::step] if step > 1 else list(found)
-    kinds: dict[str, list[Reason]] = {}
+    kinds: dict[Kind, list[Reason]] = {}
     for reason in held:
-        kind = next((kind for prefix, kind in KINDS.items() if reason.text.startswith(prefix)), OTHER)
-        kinds.setdefault(kind, []).append(reason)
+        kinds.setdefault(reason.kind, []).append(reason)
     rejections = []
     for kind, members in sorted(kinds.items(), key=lambda item: -len(item[1])):
         # The clearest cases: most like a chosen row, or, where that does not matter, spread over the members.
         shown = sorted(members, key=lambda reason: -(reason.similarity or 0))[:3]
-        if kind == OTHER:
+        if kind == "not needed":
             shown = members[:: max(1, len(members) // 3)][:3]
         rows = np.array([reason.row for reason in shown], dtype=np.int64)
         examples = [
             dataclasses.replace(example, note=sentence(reason.text))
             for example, reason in zip(_examples(pool, rows, None, None), shown, strict=True)
         ]
-        meaning = MEANINGS[kind] + (f" Counted among every {step:,}th record that was not chosen." if step > 1 else "")
-        rejections.append(Rejection(kind, len(members), meaning, examples))
+        called, meaning = KINDS[kind]
+        meaning += f" Counted among every {step:,}th record that was not chosen." if step > 1 else ""
+        rejections.append(Rejection(called, len(members), meaning, examples))
     return rejections, {reason.row: sentence(reason.text) for reason in held}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from polyculture.pool import Pool
 from polyculture.space.kernels import unit_rows
 
 BLOCK = 8192
+Kind = Literal["near-duplicate", "lower quality", "covered", "not needed"]
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,14 @@ class Reason:
 
     Args:
         row: the rejected row, counted from 0 like every index of a pool.
+        kind: which of the four reasons it is.
         text: the reason, for a reader.
         nearest: the chosen row most like it; None without embeddings.
         similarity: cosine similarity to that row; None without embeddings.
     """
 
     row: int
+    kind: Kind
     text: str
     nearest: int | None = None
     similarity: float | None = None
@@ -83,30 +86,36 @@ class Reasons(Sequence[Reason]):
     def _of(self, rows: np.ndarray) -> list[Reason]:
         quality = self._pool.quality
         if self._pool.embeddings is None or not len(self._chosen) or not len(rows):
-            return [Reason(int(row), self._without_space(int(row))) for row in rows]
+            return [self._without_space(int(row)) for row in rows]
         near, similarity = self.nearest(rows)
         found = []
         for row, other, alike in zip(rows.tolist(), near.tolist(), similarity.tolist(), strict=True):
+            kind: Kind
             if alike >= self._duplicate:
+                kind = "near-duplicate"
                 text = f"near-duplicate of row {other} (similarity {alike:.2f})"
             elif quality is not None and quality[row] < quality[other]:
+                kind = "lower quality"
                 text = (
                     f"lower quality ({quality[row]:.3g}) than the chosen row most like it "
                     f"(row {other}, {quality[other]:.3g}; similarity {alike:.2f})"
                 )
             elif alike >= self._covered:
+                kind = "covered"
                 text = f"its neighbourhood is covered by row {other} (similarity {alike:.2f})"
             else:
+                kind = "not needed"
                 text = (
                     f"not needed: budget of {len(self._chosen)} reached (most like row {other}, similarity {alike:.2f})"
                 )
-            found.append(Reason(row, text, other, alike))
+            found.append(Reason(row, kind, text, other, alike))
         return found
 
-    def _without_space(self, row: int) -> str:
+    def _without_space(self, row: int) -> Reason:
         if self._pool.quality is not None and self._pool.quality[row] < self._lowest < np.inf:
-            return f"lower quality ({self._pool.quality[row]:.3g}) than every chosen row (from {self._lowest:.3g})"
-        return f"not needed: budget of {len(self._chosen)} reached"
+            text = f"lower quality ({self._pool.quality[row]:.3g}) than every chosen row (from {self._lowest:.3g})"
+            return Reason(row, "lower quality", text)
+        return Reason(row, "not needed", f"not needed: budget of {len(self._chosen)} reached")
 
 
 def reasons(pool: Pool, chosen: Any, *, duplicate: float = 0.95, covered: float = 0.6) -> Reasons:

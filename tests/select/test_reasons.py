@@ -16,6 +16,7 @@ def test_each_reason() -> None:
     pool = Pool.from_arrays(X, quality=[0.5, 0.9, 0.2, 0.6, 0.8])
     found = reasons(pool, [0])
     assert [r.row for r in found] == [1, 2, 3, 4] and len(found) == 4
+    assert [r.kind for r in found] == ["near-duplicate", "lower quality", "covered", "not needed"]
     assert found[0].text == "near-duplicate of row 0 (similarity 1.00)"
     assert found[1].text == "lower quality (0.2) than the chosen row most like it (row 0, 0.5; similarity 0.71)"
     assert found[2].text == "its neighbourhood is covered by row 0 (similarity 0.74)"
@@ -28,6 +29,7 @@ def test_without_embeddings_only_quality_speaks() -> None:
     found = reasons(Pool.from_arrays(quality=[1.0, 0.2, 3.0]), [0])
     assert found[0].text == "lower quality (0.2) than every chosen row (from 1)"
     assert found[1].text == "not needed: budget of 1 reached" and found[1].nearest is None
+    assert [r.kind for r in found] == ["lower quality", "not needed"]
     with pytest.raises(IndexError):
         found[2]
     with pytest.raises(BadInput, match="not among the 3 rows"):
