@@ -4,37 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from polyculture.errors import BadInput
 from polyculture.files import plain, write_json
-
-VERSIONS_OF = ("polyculture", "numpy", "scikit-learn", "faiss-cpu", "torch", "sentence-transformers", "transformers")
+from polyculture.versions import versions
 
 
 def fingerprint(*parts: Any) -> str:
     """A hash of JSON-able values: equal values give equal fingerprints on every machine."""
     text = json.dumps(plain(list(parts)), sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def versions() -> dict[str, str]:
-    """The versions that a result depends on."""
-    found = {"python": platform.python_version()}
-    for name in VERSIONS_OF:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from polyculture.report.evidence import EXACT_NEIGHBOURS, duplicates, groups, re
 from polyculture.report.frontiers import frontiers, spectrum
 from polyculture.report.headline import CHOSEN, WHOLE, headline, measure_selections, neighbour_measures
 from polyculture.report.points import MapMethod, map_points
+from polyculture.versions import versions
 
 QUERIES = 20_000
 
@@ -131,22 +132,6 @@ def build_curation_report(
         skipped=skipped,
         **fields,
     )
-
-
-def versions() -> dict[str, str]:
-    """The versions of what made the numbers."""
-    import platform
-    from importlib.metadata import PackageNotFoundError, version
-
-    from polyculture import __version__
-
-    found = {"polyculture": __version__, "python": platform.python_version()}
-    for package in ("numpy", "scikit-learn", "faiss-cpu", "torch", "sentence-transformers"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _indices(rows: Any, n: int, name: str) -> np.ndarray:
