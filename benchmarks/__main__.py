@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None, modules: tuple[str, ...] = MODULES)
                 state["rows"][row.name] = result = measure(module, row, quick=options.quick, threads=options.threads)
                 write_json(options.json, state)
                 print(_line(result), flush=True)
-    state["finished"] = not options.only and all(name in state["rows"] for name in names)
+    state["finished"] = all(name in state["rows"] for name in names)
     write_json(options.json, state)
     if options.write:
         themes = [(_title(module), [row.name for row in rows]) for module, rows in found.items()]
