@@ -18,7 +18,6 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from importlib.metadata import entry_points
 from typing import Any, Literal
 
 from polyculture.errors import BadInput, UnknownMethod, unknown
@@ -107,6 +106,8 @@ def table(stage: str) -> MethodTable:
     """
     if stage not in STAGES:
         raise unknown("stage", stage, STAGES)
+    from importlib.metadata import entry_points  # slow to import, and --help asks for no table
+
     module, attribute = PLACES.get(stage, (f"polyculture.{stage}", "METHODS"))
     try:
         own: MethodTable = getattr(importlib.import_module(module), attribute)

@@ -53,7 +53,9 @@ def test_entry_points_add_methods(monkeypatch: pytest.MonkeyPatch) -> None:
     class Point:
         name, value = "select.mine", f"{__name__}:Example"
 
-    monkeypatch.setattr(methods, "entry_points", lambda group: [Point] if group == "polyculture.methods" else [])
+    monkeypatch.setattr(
+        "importlib.metadata.entry_points", lambda group: [Point] if group == "polyculture.methods" else []
+    )
     table.cache_clear()
     try:
         assert build("select", "mine", alpha="0.25").alpha == 0.25

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,8 +12,10 @@ from polyculture.cli import options
 from polyculture.cli.console import number, print_json, print_table, progress_bar
 from polyculture.cli.method_options import given
 from polyculture.errors import BadInput
-from polyculture.pool import Pool
-from polyculture.progress import Progress
+
+if TYPE_CHECKING:
+    from polyculture.pool import Pool
+    from polyculture.progress import Progress
 
 
 def select(
