@@ -5,20 +5,17 @@ D3: Diversity, Difficulty, and Dependability-Aware Data Selection for Sample-Eff
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 
 from polyculture.errors import BadInput, unknown
 from polyculture.llm.asks import can_score
-from polyculture.llm.base import LLM, Sampling, as_text
-from polyculture.llm.make import make_llm
+from polyculture.llm.base import LLM, as_text
 from polyculture.pool import Pool
-from polyculture.quality.judge import first_number
+from polyculture.quality.judge import Judged, filled
 from polyculture.quality.pairs import Pair, blocks, pair_key, pairs
 
 BLOCK_PAIRS = 1024
@@ -50,7 +47,7 @@ Is the response correct, helpful and faithful to the instruction? Reply yes or n
 
 
 @dataclass(eq=False)
-class DependabilityQuality:
+class DependabilityQuality(Judged):
     """How correct, helpful and faithful to its prompt a language model finds each response, in [0, 1].
 
     Either the model is asked for a number from 0 to 10, or for yes or no, and then the score is the share of yes in
@@ -81,15 +78,7 @@ class DependabilityQuality:
     @classmethod
     def test_params(cls) -> dict[str, Any]:
         """Options to try it with: a judge that counts, on texts without prompts."""
-        from polyculture.llm.scripted import ScriptedLLM
-
-        judge = ScriptedLLM(lambda prompt, sample, random: str(len(str(prompt)) % 11))
-        return {"model": judge, "prompt": None, "response": None}
-
-    @cached_property
-    def llm(self) -> LLM:
-        """The judge, loaded at its first use."""
-        return make_llm(self.model) if isinstance(self.model, str) else self.model
+        return super().test_params() | {"prompt": None, "response": None}
 
     def score(self, pool: Pool) -> np.ndarray:
         """One score a row, (n,) float64 in [0, 1]."""
@@ -103,32 +92,16 @@ class DependabilityQuality:
         question = self.question or {"rating": RATING, "yes-no": YES_OR_NO}.get(self.form)
         if question is None or self.form not in ("rating", "yes-no"):
             raise unknown("form of judgement", self.form, ("rating", "yes-no"))
-        try:
-            questions = [question.format(prompt=as_text(p), response=r) for p, r in asked.values()]
-        except (KeyError, IndexError, ValueError) as error:
-            raise BadInput(f"the question may hold {{prompt}} and {{response}}, and no other braces: {error}") from None
-        scores = self._yes(questions) if self.form == "yes-no" else self._ratings(questions)
+        questions = [filled(question, prompt=as_text(p), response=r) for p, r in asked.values()]
+        scores = self._yes(questions) if self.form == "yes-no" else [r / 10 for r in self._rate(questions)]
         given = dict(zip(asked, scores, strict=True))
         return np.array([given.get(key, 0.0) for key in keys], dtype=np.float64)
-
-    def _ratings(self, questions: list[str]) -> list[float]:
-        sampling = Sampling(max_tokens=16, temperature=0.0)
-        replies = self.llm.generate(questions, sampling=sampling, seed=self.seed)
-        numbers = [first_number(reply.text, 0, 10) for (reply,) in replies]
-        if None in numbers:
-            place = numbers.index(None)
-            warnings.warn(
-                f"{numbers.count(None)} of {len(numbers)} replies of {self.llm.name} hold no number and count 0; the "
-                f"first is {replies[place][0].text[:60]!r}",
-                stacklevel=4,
-            )
-        return [0.0 if number is None else number / 10 for number in numbers]
 
     def _yes(self, questions: list[str]) -> list[float]:
         if not can_score(self.llm):
             raise BadInput(f"{self.llm.name} gives no log-probabilities, which form='yes-no' needs; use form='rating'")
         asked = [question for question in questions for _ in SPELLINGS]
-        terms = self.llm.logprobs(asked, SPELLINGS * len(questions))  # type: ignore[attr-defined]
+        terms = self.llm.logprobs(asked, SPELLINGS * len(questions))
         logprobs = np.array([term.sum() for term in terms]).reshape(len(questions), 2, -1)
         yes, no = np.logaddexp.reduce(logprobs, axis=2).T
         return list(np.exp(yes - np.logaddexp(yes, no)))

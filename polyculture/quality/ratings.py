@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from polyculture.errors import BadInput, unknown
 from polyculture.llm.base import LLM, Sampling
-from polyculture.llm.make import make_llm
 from polyculture.pool import Pool
-from polyculture.quality.judge import first_number
+from polyculture.quality.judge import SHORT, Judged, first_number
 from polyculture.quality.pairs import blocks
 
 BLOCK_TEXTS = 1024
@@ -77,7 +74,7 @@ class Ratings:
     high: float = 10.0
     attempts: int = 2
     seed: int = 0
-    sampling: Sampling = field(default_factory=lambda: Sampling(max_tokens=16, temperature=0.0))
+    sampling: Sampling = SHORT
 
     def rate(self, texts: Sequence[str]) -> np.ndarray:
         """Ratings, (n, axes) float64; a text that was never given a number on an axis has NaN there.
@@ -106,7 +103,7 @@ class Ratings:
 
 
 @dataclass(eq=False)
-class RatingsQuality:
+class RatingsQuality(Judged):
     """Mean of a language model's ratings of the text on several axes, from 0 to 10.
 
     The plain average of correlated raters, which keeps returning one kind of text; ``odis`` selects by the same
@@ -127,18 +124,6 @@ class RatingsQuality:
     def name(self) -> str:
         """What reports call it."""
         return "ratings"
-
-    @classmethod
-    def test_params(cls) -> dict[str, Any]:
-        """Options to try it with: a judge that counts."""
-        from polyculture.llm.scripted import ScriptedLLM
-
-        return {"model": ScriptedLLM(lambda prompt, sample, random: str(len(str(prompt)) % 11))}
-
-    @cached_property
-    def llm(self) -> LLM:
-        """The judge, loaded at its first use."""
-        return make_llm(self.model) if isinstance(self.model, str) else self.model
 
     def score(self, pool: Pool) -> np.ndarray:
         """One score a row, (n,) float64."""
