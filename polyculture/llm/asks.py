@@ -9,11 +9,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeGuard
 
 import numpy as np
 
-from polyculture.llm.base import DEFAULT_SAMPLING, LLM, Completion, Prompt, Sampling, check_prompts, prompt_key
+from polyculture.llm.base import (
+    DEFAULT_SAMPLING,
+    LLM,
+    Completion,
+    Prompt,
+    Sampling,
+    ScoringLLM,
+    check_prompts,
+    prompt_key,
+)
 
 
 class Ask(NamedTuple):
@@ -105,7 +114,9 @@ class Wrapper(GeneratesByAsk):
     @property
     def logprobs(self) -> Callable[[Sequence[Prompt], Sequence[str]], list[np.ndarray]]:
         """The inner model's ``logprobs``; AttributeError if it has none, so that ``can_score`` sees through."""
-        return self.llm.logprobs  # type: ignore[attr-defined]
+        if not can_score(self.llm):
+            raise AttributeError(f"{self.name} gives no log-probabilities")
+        return self.llm.logprobs
 
     def answer_asks(
         self, asks: Sequence[Ask], *, sampling: Sampling, seed: int | None, watch: Watch = NO_WATCH
@@ -119,7 +130,7 @@ def identity(llm: LLM) -> str:
     return str(getattr(llm, "identity", llm.name))
 
 
-def can_score(llm: LLM) -> bool:
+def can_score(llm: LLM) -> TypeGuard[ScoringLLM]:
     """Whether the model gives log-probabilities of completions (see ScoringLLM), through any wrappers."""
     return callable(getattr(llm, "logprobs", None))
 

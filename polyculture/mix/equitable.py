@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -55,9 +56,9 @@ class EquitableSampling(Mixer):
     fits: ClassVar[Literal["runs", "benefits", "groups", "feedback"]] = "feedback"
 
     @classmethod
-    def read(cls, path: object, **columns: str) -> MeasuredCurves:
+    def read(cls, path: Path | str, **columns: Any) -> MeasuredCurves:
         """What ``fit`` takes, from a CSV file with the columns group, n, value (and cost, weight, cap, collected)."""
-        return MeasuredCurves.read(str(path), **columns)  # type: ignore[arg-type]
+        return MeasuredCurves.read(path, **columns)
 
     def begin(self, curves: MeasuredCurves) -> EquitableSampling:
         """Take the groups, costs, weights, caps and the points there are (there may be none), and plan nothing yet.

@@ -6,8 +6,9 @@ Data Minimization for Machine Learning (2023), Section 5, Apt.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -71,9 +72,9 @@ class Apt(Minimizer):
             parts = coarser
         return parts
 
-    def _parts(self, records: Records, tree: object, owner: np.ndarray, depths: np.ndarray, depth: int) -> list[Part]:
+    def _parts(self, records: Records, tree: Any, owner: np.ndarray, depths: np.ndarray, depth: int) -> list[Part]:
         """The buckets that the splits above ``depth`` make."""
-        feature, threshold = tree.feature, tree.threshold  # type: ignore[attr-defined]
+        feature, threshold = tree.feature, tree.threshold
         used = np.flatnonzero((feature >= 0) & (depths < depth))
         parts: list[Part] = []
         for j, column in enumerate(records.columns):
@@ -88,9 +89,9 @@ class Apt(Minimizer):
         return parts
 
 
-def _depths(tree: object) -> np.ndarray:
+def _depths(tree: Any) -> np.ndarray:
     """How deep each node of a scikit-learn tree is; parents come before their children."""
-    left, right = tree.children_left, tree.children_right  # type: ignore[attr-defined]
+    left, right = tree.children_left, tree.children_right
     depths = np.zeros(len(left), dtype=np.int64)
     for node in range(len(left)):
         if left[node] >= 0:
@@ -115,12 +116,14 @@ def _representatives(train: Records, records: Records, parts: Sequence[Part]) ->
     return Records(values, records.y, records.columns, records.sensitive)
 
 
-def _untouch(records: Records, parts: Sequence[Part], score: object, least: float) -> list[Part]:
+def _untouch(
+    records: Records, parts: Sequence[Part], score: Callable[[Sequence[Part]], float], least: float
+) -> list[Part]:
     """Leave attributes as they are, the one that regains most accuracy first, until the model is accurate enough."""
     held, left = list(parts), list(range(len(parts)))
-    while left and score(held) < least:  # type: ignore[operator]
+    while left and score(held) < least:
         trials = [[*held[:j], full_resolution(records, j), *held[j + 1 :]] for j in left]
-        best = int(np.argmax([score(trial) for trial in trials]))  # type: ignore[operator]
+        best = int(np.argmax([score(trial) for trial in trials]))
         held = trials[best]
         left.pop(best)
     return held

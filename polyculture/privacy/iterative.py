@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -98,7 +99,7 @@ class _Trial:
         return both[0], both[1]
 
 
-def _logistic() -> object:
+def _logistic() -> Any:
     from sklearn.linear_model import LogisticRegression
 
     return LogisticRegression(max_iter=200)
@@ -109,7 +110,7 @@ def _coefficients(records: Records) -> list[np.ndarray]:
     X, owner = one_hot_full(records)
     weights = np.zeros(X.shape[1])
     if len(np.unique(records.y)) > 1:
-        fitted = _logistic().fit(X, records.y)  # type: ignore[attr-defined]
+        fitted = _logistic().fit(X, records.y)
         weights = fitted.coef_[-1]
     return [weights[owner == j] for j in range(len(records.columns))]
 
