@@ -35,6 +35,7 @@ from polyculture.decode.base import (
 from polyculture.decode.majority import vote
 from polyculture.decode.rows import read_object
 from polyculture.decode.scores import with_keys
+from polyculture.decode.tags import escaped
 from polyculture.llm.base import DEFAULT_SAMPLING, LLM, Prompt, Sampling, as_text, prompt_key
 
 Verifier = Callable[[Prompt, str], bool]
@@ -144,7 +145,8 @@ class DivSE(Strategy):
         return vote(candidates, k)
 
     def _meta(self, candidates: Sequence[Candidate], prompt: Prompt, seed: int, llm: LLM) -> Decision:
-        blocks = [f'<solution id="{i}">\n{_escaped(c.text)}\n</solution>' for i, c in enumerate(candidates, 1)]
+        texts = [escaped(c.text, "solution") for c in candidates]
+        blocks = [f'<solution id="{i}">\n{text}\n</solution>' for i, text in enumerate(texts, 1)]
         content = _META.format(
             n=len(blocks), question=as_text(prompt), solutions="\n\n".join(blocks), answer_format=self.answer_format
         )
@@ -155,10 +157,6 @@ class DivSE(Strategy):
             voted = vote(candidates, 1)
             return replace(voted, why=f"the meta-reasoner gave no answer; {voted.why}", steps=[step])
         return Decision([], f"{llm.name} reasoned over {len(candidates)} solutions", steps=[step], text=reply.text)
-
-
-def _escaped(text: str) -> str:
-    return re.sub(r"<(/?)solution", r"&lt;\1solution", text, flags=re.IGNORECASE)
 
 
 _ALL = """Solve the question {n} times, once with each approach below, in this order. Solve each afresh, without \

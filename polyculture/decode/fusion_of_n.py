@@ -30,10 +30,12 @@ from polyculture.decode.base import (
 from polyculture.decode.fusion_measures import character_attribution
 from polyculture.decode.majority import vote
 from polyculture.decode.scores import Reward, with_keys, with_scores
+from polyculture.decode.tags import escaped
 from polyculture.errors import BadInput
 from polyculture.llm.base import DEFAULT_SAMPLING, LLM, Prompt, Sampling, as_text
 
 MARKER = "FINAL ANSWER:"
+TAGS = ("candidate", "request")
 
 _EDITOR = """You are an expert editor. Below are a request and {n} candidate answers to it, written independently. \
 Write the one answer that serves the request best.
@@ -62,16 +64,11 @@ _REFUSAL = re.compile(
 def fusion_prompt(prompt: Prompt, candidates: Sequence[str], *, max_chars: int | None = None) -> tuple[Prompt, int]:
     """The editor's message, and how many candidates were cut to ``max_chars`` (all at the same length, at the end)."""
     cut = [c if max_chars is None or len(c) <= max_chars else c[:max_chars] + " [cut]" for c in candidates]
-    blocks = [f'<candidate id="{i}">\n{_escaped(text)}\n</candidate>' for i, text in enumerate(cut, 1)]
+    blocks = [f'<candidate id="{i}">\n{escaped(text, *TAGS)}\n</candidate>' for i, text in enumerate(cut, 1)]
     content = _EDITOR.format(
-        n=len(cut), prompt=_escaped(as_text(prompt)), candidates="\n\n".join(blocks), marker=MARKER
+        n=len(cut), prompt=escaped(as_text(prompt), *TAGS), candidates="\n\n".join(blocks), marker=MARKER
     )
     return [{"role": "user", "content": content}], sum(a is not b for a, b in zip(cut, candidates, strict=True))
-
-
-def _escaped(text: str) -> str:
-    """Text that can't end its own block."""
-    return re.sub(r"<(/?)(candidate|request)", r"&lt;\1\2", text, flags=re.IGNORECASE)
 
 
 def parse_fused(text: str) -> str | None:

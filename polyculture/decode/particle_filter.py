@@ -5,29 +5,21 @@ Mitigating Premature Exploitation in Particle-based Monte Carlo for Inference-Ti
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import numpy as np
+
 from polyculture.decode.answers import AnswerOf
-from polyculture.decode.base import (
-    Answer,
-    Candidate,
-    Decision,
-    Step,
-    Strategy,
-    check_counts,
-    checked_seed,
-    prompt_rng,
-)
-from polyculture.decode.particles import Annealing, Resampling, particle_filter
-from polyculture.decode.scores import Reward, with_keys
-from polyculture.decode.stepwise import FINAL, Reasoner, score_whole, select_whole
-from polyculture.llm.base import DEFAULT_SAMPLING, LLM, Prompt, Sampling
+from polyculture.decode.base import Candidate, Decision, prompt_rng
+from polyculture.decode.particles import Annealing, ParticleRun, Resampling, particle_filter
+from polyculture.decode.scores import Reward
+from polyculture.decode.stepwise import FINAL, Reasoner, StepwiseSearch, select_whole
+from polyculture.llm.base import LLM, Prompt
 
 
 @dataclass(frozen=True)
-class ParticleFilter(Strategy):
+class ParticleFilter(StepwiseSearch):
     """Extend n partial solutions step by step, resampling them by a process reward after each step.
 
     Plain particle filtering: multinomial resampling, no annealing. Candidates that exist already are whole, so
@@ -54,30 +46,14 @@ class ParticleFilter(Strategy):
     final: str = FINAL
     answer_of: str | AnswerOf = "final-number"
 
-    def answer_batch(
-        self,
-        llm: LLM,
-        prompts: Sequence[Prompt],
-        n: int,
-        *,
-        k: int = 1,
-        sampling: Sampling = DEFAULT_SAMPLING,
-        seed: int | None = None,
-    ) -> list[Answer]:
-        """Run one particle filter of n particles for each prompt."""
-        check_counts(n, k)
-        seed = checked_seed(seed)
-        return [self._search(llm, prompt, n, k, sampling, seed) for prompt in prompts]
-
-    def _search(self, llm: LLM, prompt: Prompt, n: int, k: int, sampling: Sampling, seed: int) -> Answer:
-        reasoner = Reasoner(llm, prompt, sampling, self.score, self.separator, self.final, seed)
+    def _run(self, reasoner: Reasoner, n: int, rng: np.random.Generator) -> tuple[ParticleRun, str]:
         annealing, ess_threshold, early_phase, look_ahead = self._annealing()
         run = particle_filter(
             reasoner.propose,
             reasoner.score,
             n,
             max_steps=self.max_steps,
-            rng=prompt_rng(seed, prompt),
+            rng=rng,
             resampling=self.resampling,
             selection=self.selection,
             annealing=annealing,
@@ -85,16 +61,11 @@ class ParticleFilter(Strategy):
             early_phase=early_phase,
             look_ahead=look_ahead,
         )
-        candidates, steps, order = reasoner.outcome(run, self.score in ("auto", "self-certainty"))
         how = "highest weight" if self.selection == "argmax" else "particle drawn by weight"
-        why = f"the {how} of {n} particles after {run.log[-1].t} steps"
-        return self._finish(with_keys(candidates, self.answer_of), Decision(order[:k], why), prompt, seed, steps)
+        return run, f"the {how} of {n} particles after {run.log[-1].t} steps"
 
     def _annealing(self) -> tuple[Annealing | None, float, float, bool]:
         return None, 0.0, 0.0, False
-
-    def _prepare(self, candidates: list[Candidate], prompt: Prompt) -> tuple[list[Candidate], list[Step]]:
-        return score_whole(with_keys(candidates, self.answer_of), self.score, prompt)
 
     def _decide(self, candidates: list[Candidate], k: int, prompt: Prompt, seed: int, llm: LLM | None) -> Decision:
         return select_whole(candidates, k, self.selection, prompt_rng(seed, prompt))

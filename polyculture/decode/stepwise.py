@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -11,13 +12,27 @@ from typing import Any, Literal
 
 import numpy as np
 
-from polyculture.decode.base import Candidate, Cost, Decision, Step, cost_of, sub_seed, total
+from polyculture.decode.answers import AnswerOf
+from polyculture.decode.base import (
+    Answer,
+    Candidate,
+    Cost,
+    Decision,
+    Step,
+    Strategy,
+    check_counts,
+    checked_seed,
+    cost_of,
+    prompt_rng,
+    sub_seed,
+    total,
+)
 from polyculture.decode.particles import ParticleRun, prm_log_weights, tempered_probabilities
-from polyculture.decode.scores import Reward, judged, with_scores
+from polyculture.decode.scores import Reward, judged, with_keys, with_scores
 from polyculture.errors import BadInput, unknown
 from polyculture.files import plain
 from polyculture.functions import named_function
-from polyculture.llm.base import LLM, Completion, Prompt, Sampling, as_messages, as_text
+from polyculture.llm.base import DEFAULT_SAMPLING, LLM, Completion, Prompt, Sampling, as_messages, as_text
 
 FINAL = r"\\boxed\{|####|(?im:^\s*a:)|(?i:answer is)"
 """What a step holds when it is the last: a boxed answer, ``####``, a line ``A:``, "answer is"."""
@@ -149,6 +164,46 @@ class Reasoner:
             steps.append(Step("look-ahead", total(late)))
         rest = sorted((i for i in range(len(candidates)) if i != run.chosen), key=lambda i: -run.log_weights[i])
         return candidates, steps, distinct([run.chosen, *rest], candidates)
+
+
+class StepwiseSearch(Strategy):
+    """A strategy that searches over steps: what beam search and the particle filters do alike.
+
+    A subclass has the options declared here, and says in ``_run`` how it searches.
+    """
+
+    score: str | Reward
+    separator: str
+    final: str
+    answer_of: str | AnswerOf
+
+    def answer_batch(
+        self,
+        llm: LLM,
+        prompts: Sequence[Prompt],
+        n: int,
+        *,
+        k: int = 1,
+        sampling: Sampling = DEFAULT_SAMPLING,
+        seed: int | None = None,
+    ) -> list[Answer]:
+        """Run one search of n partial solutions for each prompt."""
+        check_counts(n, k)
+        seed = checked_seed(seed)
+        return [self._search(llm, prompt, n, k, sampling, seed) for prompt in prompts]
+
+    @abstractmethod
+    def _run(self, reasoner: Reasoner, n: int, rng: np.random.Generator) -> tuple[ParticleRun, str]:
+        """A run over the reasoner's steps, and why its first solution is chosen."""
+
+    def _search(self, llm: LLM, prompt: Prompt, n: int, k: int, sampling: Sampling, seed: int) -> Answer:
+        reasoner = Reasoner(llm, prompt, sampling, self.score, self.separator, self.final, seed)
+        run, why = self._run(reasoner, n, prompt_rng(seed, prompt))
+        candidates, steps, order = reasoner.outcome(run, self.score in ("auto", "self-certainty"))
+        return self._finish(with_keys(candidates, self.answer_of), Decision(order[:k], why), prompt, seed, steps)
+
+    def _prepare(self, candidates: list[Candidate], prompt: Prompt) -> tuple[list[Candidate], list[Step]]:
+        return score_whole(with_keys(candidates, self.answer_of), self.score, prompt)
 
 
 def distinct(order: Sequence[int], candidates: Sequence[Candidate]) -> list[int]:

@@ -38,11 +38,6 @@ class Cost:
             self.scored + other.scored,
         )
 
-    @property
-    def all_tokens(self) -> int:
-        """Tokens read and generated."""
-        return self.prompt_tokens + self.tokens
-
 
 def total(costs: Iterable[Cost]) -> Cost:
     """The sum of some costs."""
