@@ -13,7 +13,7 @@ import numpy as np
 from polyculture.errors import BadInput, unknown
 from polyculture.files import atomic
 from polyculture.mix.base import check_names, group_names
-from polyculture.mix.runs import read_csv
+from polyculture.tables import read_csv
 
 
 @dataclass(frozen=True)

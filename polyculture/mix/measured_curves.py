@@ -12,7 +12,7 @@ import numpy as np
 
 from polyculture.errors import BadInput, unknown
 from polyculture.mix.base import check_names
-from polyculture.mix.runs import read_csv
+from polyculture.tables import read_csv
 
 Points = Sequence[tuple[float, float]]
 OF_GROUP = ("cost", "weight", "cap", "collected")

@@ -20,9 +20,10 @@ import numpy as np
 from polyculture.errors import BadInput
 from polyculture.files import atomic, locked, write_json
 from polyculture.mix.base import on_simplex
-from polyculture.mix.runs import Runs, read_csv
+from polyculture.mix.runs import Runs
 from polyculture.pool import Pool
 from polyculture.progress import Progress, silent
+from polyculture.tables import read_csv
 
 if TYPE_CHECKING:
     from torch import nn

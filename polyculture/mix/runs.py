@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +12,7 @@ import numpy as np
 
 from polyculture.errors import BadInput, unknown
 from polyculture.mix.base import check_names, group_names, on_simplex
+from polyculture.tables import read_csv as read_csv
 
 WEIGHT = "w:"
 RESERVED = ("run", "mixture", "progress", "steps", "seed", "tokens", "seconds")
@@ -215,31 +214,6 @@ def as_runs(runs: Runs | Any, values: Any = None, groups: Sequence[str] | None =
     if values is None:
         raise BadInput("fit needs Runs, or mixtures (n, m) together with their scores (n, k)")
     return Runs.from_arrays(runs, values, groups=groups)
-
-
-def read_csv(path: Path | str) -> tuple[list[str], list[tuple[int, Mapping[str, str]]]]:
-    """A CSV file's header and its rows with their line numbers; a last line that was cut short is left out.
-
-    Raises:
-        BadInput: it can't be read, has no header, or a row has another number of fields.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"can't read {path}: {getattr(error, 'strerror', None) or error}") from error
-    reader = csv.reader(io.StringIO(text))
-    header = next(reader, None)
-    if not header:
-        raise BadInput(f"{path} is empty; its first line should name the columns")
-    check_names(header, "column")
-    rows: list[tuple[int, Mapping[str, str]]] = []
-    for fields in reader:
-        if not fields:
-            continue
-        if len(fields) != len(header):
-            raise BadInput(f"{path} line {reader.line_num}: {len(fields)} fields, the header names {len(header)}")
-        rows.append((reader.line_num, dict(zip(header, fields, strict=True))))
-    return header, rows
 
 
 def _score_columns(header: list[str], rows: list[tuple[int, Mapping[str, str]]], weights: list[str]) -> list[str]:

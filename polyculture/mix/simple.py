@@ -14,8 +14,9 @@ from polyculture.mix.base import Mixer, Proposal, check_names, on_simplex
 from polyculture.mix.benefits import Benefits
 from polyculture.mix.candidates import dirichlet_mixtures
 from polyculture.mix.regression import rank_mixtures
-from polyculture.mix.runs import WEIGHT, Runs, as_runs, read_csv
+from polyculture.mix.runs import WEIGHT, Runs, as_runs
 from polyculture.pool import Pool
+from polyculture.tables import read_csv
 
 GroupSource = Sequence[str] | Mapping[str, float] | Pool | Runs | Benefits
 

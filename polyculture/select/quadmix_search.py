@@ -20,6 +20,7 @@ from polyculture.files import atomic
 from polyculture.progress import Progress, silent
 from polyculture.select.quadmix_sampling import Parameters, parameter_names, parameters_of_uniforms
 from polyculture.surrogate import LossModel, mean_of_lowest
+from polyculture.tables import read_csv
 
 BLOCK = 20_000
 
@@ -176,18 +177,19 @@ class QuaDMixSearch(BaseEstimator):
         if isinstance(runs, (str, Path)):
             if not Path(runs).is_file():
                 raise BadInput(f"{source}: there is no such file; proxy runs are a CSV file, one run a row")
-            with open(runs, newline="", encoding="utf-8") as file:
-                runs = list(csv.DictReader(file))
+            rows = [(f"line {line}", row) for line, row in read_csv(runs)[1]]
+        else:
+            rows = [(f"run {i}", row) for i, row in enumerate(runs, 1)]
         names = [*parameter_names(tuple(self.criteria), tuple(self.domains)), score]
-        found = np.empty((len(runs), len(names)))
-        for i, row in enumerate(runs):
+        found = np.empty((len(rows), len(names)))
+        for i, (place, row) in enumerate(rows):
             for j, name in enumerate(names):
                 try:
                     found[i, j] = float(row[name])
                 except KeyError:
                     raise BadInput(f"{source}: column '{name}' is missing; columns are {', '.join(row)}") from None
                 except (TypeError, ValueError):
-                    raise BadInput(f"{source} run {i + 1}: '{name}' is {row[name]!r}, not a number") from None
+                    raise BadInput(f"{source} {place}: '{name}' is {row[name]!r}, not a number") from None
         return found[:, :-1], found[:, -1]
 
     def _write(self, path: Path, runs: Mapping[tuple[float, ...], float]) -> None:
