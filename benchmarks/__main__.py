@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks import kept
 from benchmarks.harness import Row, measure
-from benchmarks.machine import describe
 from benchmarks.page import page
 from polyculture.files import atomic, write_json
 
@@ -37,7 +36,14 @@ def main(arguments: list[str] | None = None, modules: tuple[str, ...] = MODULES)
     if options.list:
         print("\n".join(names))
         return 0
-    state = _state(options, names)
+    state = kept.state(
+        options.json,
+        names,
+        threads=options.threads,
+        quick=options.quick,
+        fresh=options.fresh,
+        finished_too=bool(options.only),
+    )
     for module, rows in found.items():
         for row in rows:
             wanted = row.name in options.only if options.only else row.name not in state["rows"]
@@ -82,28 +88,6 @@ def _rows(module: str, quick: bool) -> list[Row]:
 
 def _title(module: str) -> str:
     return (importlib.import_module(module).__doc__ or module).splitlines()[0].rstrip(".")
-
-
-def _state(options: argparse.Namespace, names: list[str]) -> dict[str, Any]:
-    """What an unfinished run on the same machine left, or the beginning of a new one.
-
-    With --only, a finished run is taken up too.
-    """
-    settings = {"threads": options.threads, "quick": options.quick, "machine": describe()}
-    fresh: dict[str, Any] = {"settings": settings, "finished": False, "rows": {}}
-    if options.fresh or not options.json.exists():
-        return fresh
-    held: dict[str, Any] = json.loads(options.json.read_text(encoding="utf-8"))
-    if _comparable(held["settings"]) != _comparable(settings) or (held["finished"] and not options.only):
-        return fresh
-    kept = {name: row for name, row in held["rows"].items() if name in names and row["status"] != "failed"}
-    return fresh | {"rows": kept}
-
-
-def _comparable(settings: dict[str, Any]) -> dict[str, Any]:
-    """Rows measured before and after a commit may stand in one table; those of two machines or versions may not."""
-    machine = {key: value for key, value in settings["machine"].items() if key != "commit"}
-    return settings | {"machine": machine}
 
 
 def _line(row: dict[str, Any]) -> str:

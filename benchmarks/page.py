@@ -14,7 +14,8 @@ library is held to {threads}**; the figures are medians of up to five calls afte
 more than a second counts, and a slow row has fewer calls). *CPU* counts every thread and child process. *Peak* is the
 most memory the process held while it ran, with its libraries and input; in brackets, how much of that came on top of
 them. The *ratio* is the peer's CPU time over ours: above 1, ours is faster. Both sides' results are compared, and a row
-whose results differ says so in place of a ratio.
+whose results differ says so in place of a ratio. How every selector grows with the size of the pool stands on
+[a page of its own](selectors-growth.md).
 
 {machine}
 
@@ -31,7 +32,9 @@ def page(state: Mapping[str, Any], themes: Sequence[tuple[str, Sequence[str]]]) 
     """
     settings, rows = state["settings"], state["rows"]
     threads = "one thread" if settings["threads"] == 1 else f"{settings['threads']} threads"
-    parts = [HEAD.format(threads=threads, machine=_machine(settings), when=_when(settings, list(rows.values())))]
+    parts = [
+        HEAD.format(threads=threads, machine=machine_line(settings), when=when_line(settings, list(rows.values())))
+    ]
     missing = [name for _, names in themes for name in names if name not in rows]
     for title, names in themes:
         measured = [rows[name] for name in names if name in rows]
@@ -42,7 +45,8 @@ def page(state: Mapping[str, Any], themes: Sequence[tuple[str, Sequence[str]]]) 
     return "\n".join(parts)
 
 
-def _machine(settings: Mapping[str, Any]) -> str:
+def machine_line(settings: Mapping[str, Any]) -> str:
+    """What was measured on."""
     m = settings["machine"]
     versions = ", ".join(f"{name} {held or 'absent'}" for name, held in m["packages"].items())
     return (
@@ -51,7 +55,8 @@ def _machine(settings: Mapping[str, Any]) -> str:
     )
 
 
-def _when(settings: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+def when_line(settings: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+    """When, and how busy the machine was."""
     if not rows:
         return "Nothing has been measured."
     dates = sorted(row["date"] for row in rows)
@@ -94,10 +99,15 @@ def _side(side: Mapping[str, float] | None) -> str:
     if side is None:
         return "–"
     more = max(0.0, side["peak_mb"] - side["start_mb"])
-    return f"{_seconds(side['cpu'])}, {_seconds(side['wall'])}, {side['peak_mb']:,.0f} MB (+{more:,.0f})"
+    return f"{seconds(side['cpu'])}, {seconds(side['wall'])}, {side['peak_mb']:,.0f} MB (+{more:,.0f})"
 
 
-def _seconds(value: float) -> str:
+def seconds(value: float) -> str:
+    """A duration in seconds with its unit.
+
+    >>> seconds(0.01234)
+    '12.3 ms'
+    """
     for unit, size in (("s", 1.0), ("ms", 1e-3)):
         if value >= size:
             return f"{value / size:.3g} {unit}"

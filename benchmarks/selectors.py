@@ -1,16 +1,16 @@
 """Every selector alone: time and memory by the size of the pool, and how they grow.
 
-``python -m benchmarks.selectors`` measures one method after the other, smallest pool first, and goes on to a larger
-pool only where the growth so far says that it will fit the limits. k is the same at every size, so that the exponent is
-that of n. Rows are those of ``benchmarks.harness``: each in a process of its own.
+``python -m benchmarks.selectors`` measures every method on the smallest pool, then on larger ones where the growth so
+far says that they will fit the limits. k is the same at every size, so that the exponent is that of n. Rows are those
+of ``benchmarks.harness``: each in a process of its own.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import kept
 from benchmarks.harness import Call, Disagreement, Row, measure
-from polyculture.files import write_json
+from polyculture.files import atomic, write_json
 
 SIZES, QUICK = (10_000, 100_000, 1_000_000), (2_000, 4_000)
 WIDTH, K, QUICK_K, DOMAINS = 384, 100, 20, 8
@@ -70,72 +71,63 @@ def foreseen(sizes: Sequence[int], values: Sequence[float], n: int) -> float:
     return values[-1] * (n / sizes[-1]) ** max(exponent, 1.0)
 
 
-def measure_all(
-    *, quick: bool, threads: int, only: Sequence[str], seconds: float, megabytes: float, kept: Path | None
-) -> dict[str, dict[str, Any]]:
-    """Measure every method as far as the limits allow.
-
-    Args:
-        quick: small pools.
-        threads: of every library.
-        only: names of methods; none is all.
-        seconds: wall time that a call may be expected to take.
-        megabytes: memory that a call may be expected to take.
-        kept: JSON file that results are kept in and read from, so that an interrupted run goes on.
-
-    Returns:
-        A dict a method: sizes, cpu and wall seconds, peak_mb and above_mb (the peak above the prepared input), the
-        exponents of cpu and above_mb, and why it went no further.
-    """
-    found: dict[str, dict[str, Any]] = json.loads(kept.read_text()) if kept is not None and kept.exists() else {}
-    wanted: dict[str, list[Row]] = {}
-    for row in rows(quick):
-        wanted.setdefault(row.name.removeprefix("select-").rpartition("-")[0], []).append(row)
-    for name, held in wanted.items():
-        if name in found or (only and name not in only):
-            continue
-        found[name] = _measure_method(held, quick, threads, seconds, megabytes)
-        print(_line(name, found[name]), flush=True)
-        if kept is not None:
-            write_json(kept, found)
+def measured(state: Mapping[str, Any], method: str) -> dict[str, list[float]]:
+    """What is held of a method, smallest size first: n, cpu and wall seconds, and MB: start, and above it at most."""
+    found: dict[str, list[float]] = {"n": [], "cpu": [], "wall": [], "start_mb": [], "above_mb": []}
+    for row in sorted(state["rows"].values(), key=lambda row: size_of(row["name"])):
+        if method_of(row["name"]) == method and row["status"] == "ok":
+            ours = row["ours"]
+            for key in ("cpu", "wall", "start_mb"):
+                found[key].append(ours[key])
+            found["n"].append(size_of(row["name"]))
+            found["above_mb"].append(max(ours["peak_mb"] - ours["start_mb"], 0.0))
     return found
 
 
-def _measure_method(held: Sequence[Row], quick: bool, threads: int, seconds: float, megabytes: float) -> dict[str, Any]:
-    parts: dict[str, list[Any]] = {"sizes": [], "cpu": [], "wall": [], "peak_mb": [], "above_mb": []}
-    why = ""
-    for row in held:
-        n = int(row.name.rpartition("-")[2])
-        if parts["sizes"]:
-            wall = foreseen(parts["sizes"], parts["wall"], n)
-            memory = foreseen(parts["sizes"], parts["peak_mb"], n)
-            if wall > seconds or memory > megabytes:
-                why = f"{n:,} rows would take about {wall:,.0f} s and {memory:,.0f} MB"
-                break
-        result = measure("benchmarks.selectors", row, quick=quick, threads=threads)
-        if result["status"] != "ok":
-            why = f"{n:,} rows: {result['status']}: {result['reason']}"
-            break
-        ours: Mapping[str, float] = result["ours"]
-        parts["sizes"].append(n)
-        for key in ("cpu", "wall", "peak_mb"):
-            parts[key].append(ours[key])
-        parts["above_mb"].append(max(ours["peak_mb"] - ours["start_mb"], 0.0))
-    return {
-        **parts,
-        "cpu_exponent": growth(parts["sizes"], parts["cpu"]),
-        "memory_exponent": growth(parts["sizes"], np.maximum(parts["above_mb"], 1.0).tolist()),
-        "stopped": why,
-    }
+def method_of(row: str) -> str:
+    """The selector that a row's name speaks of."""
+    return row.removeprefix("select-").rpartition("-")[0]
 
 
-def _line(name: str, found: Mapping[str, Any]) -> str:
-    cells = [
-        f"{n:,}: {cpu:.3g} s, {above:,.0f} MB"
-        for n, cpu, above in zip(found["sizes"], found["cpu"], found["above_mb"], strict=True)
-    ]
-    exponents = ["n^?" if found[key] is None else f"n^{found[key]:.2f}" for key in ("cpu_exponent", "memory_exponent")]
-    return f"{name:20} {'; '.join(cells):70} time {exponents[0]}, memory {exponents[1]}  {found['stopped']}"
+def size_of(row: str) -> int:
+    """The rows of the pool that a row's name speaks of."""
+    return int(row.rpartition("-")[2])
+
+
+def why_not(state: Mapping[str, Any], method: str, n: int) -> str:
+    """Why n rows are not begun: the limits by what smaller pools took, or a smaller one that went wrong; "" if not."""
+    for name, row in state["rows"].items():
+        if method_of(name) == method and row["status"] != "ok" and size_of(name) < n:
+            return f"{size_of(name):,} rows: {row['status']}: {row['reason']}"
+    held, limits = measured(state, method), state["limits"]
+    smaller = {key: [value for size, value in zip(held["n"], held[key], strict=True) if size < n] for key in held}
+    if not smaller["n"]:
+        return ""
+    cpu = foreseen(smaller["n"], smaller["cpu"], n)
+    memory = foreseen(smaller["n"], smaller["above_mb"], n) + smaller["start_mb"][-1] * n / smaller["n"][-1]
+    if cpu > limits["seconds"]:
+        return f"{n:,} would take about {cpu:,.0f} s of CPU"
+    return f"{n:,} would take about {memory:,.0f} MB" if memory > limits["megabytes"] else ""
+
+
+def measure_all(state: dict[str, Any], wanted: Sequence[Row], file: Path) -> None:
+    """Measure the rows that are not held yet and that the limits allow, and keep each as it comes.
+
+    Args:
+        state: ``settings``, ``limits`` (seconds of CPU and megabytes that a call may be expected to take) and ``rows``.
+        wanted: the rows, smallest sizes first.
+        file: JSON file that the state is kept in.
+    """
+    settings = state["settings"]
+    for row in wanted:
+        if row.name in state["rows"] or why_not(state, method_of(row.name), size_of(row.name)):
+            continue
+        result = measure("benchmarks.selectors", row, quick=settings["quick"], threads=settings["threads"])
+        state["rows"][row.name] = result
+        write_json(file, state)
+        ours = result["ours"]
+        said = f"{ours['cpu']:.4g} s CPU, {ours['peak_mb']:.0f} MB" if ours else ""
+        print("  ".join(part for part in (row.name, said, result["reason"]) if part), flush=True)
 
 
 def _select(name: str, options: Mapping[str, Any], n: int, k: int) -> Call:
@@ -159,26 +151,53 @@ def _rows_apart(n: int, k: int, chosen: np.ndarray) -> str:
     return f"{len(chosen)} different rows"
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Measure, print a line a method, and keep the numbers."""
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, and write the page; the number returned is the exit status, 1 if a row failed."""
+    options = _options(arguments)
+    every = sorted(rows(options.quick), key=lambda row: size_of(row.name))
+    methods = list(dict.fromkeys(method_of(row.name) for row in every))
+    if wrong := [name for name in options.only if name not in methods]:
+        print(f"no selector is named {', '.join(wrong)}; there are {', '.join(methods)}", file=sys.stderr)
+        return 2
+    state = kept.state(
+        options.json, [row.name for row in every], threads=options.threads, quick=options.quick, fresh=options.fresh
+    )
+    state["limits"] = {"seconds": options.seconds, "megabytes": options.megabytes}
+    measure_all(state, [row for row in every if not options.only or method_of(row.name) in options.only], options.json)
+    state["finished"] = all(
+        row.name in state["rows"] or why_not(state, method_of(row.name), size_of(row.name)) for row in every
+    )
+    write_json(options.json, state)
+    if options.write:
+        from benchmarks.growth_page import page
+
+        with atomic(options.write) as file:
+            file.write(page(state, methods, QUICK if options.quick else SIZES))
+        print(f"wrote {options.write}")
+    return int(any(row["status"] in ("disagrees", "failed") for row in state["rows"].values()))
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20
     parser = argparse.ArgumentParser(prog="python -m benchmarks.selectors", description=__doc__)
     parser.add_argument("--only", nargs="+", default=[], metavar="METHOD", help="these methods only")
     parser.add_argument("--quick", action="store_true", help="small pools, to see that everything runs")
     parser.add_argument("--threads", type=int, default=1, help="threads of every library (default 1)")
-    parser.add_argument("--seconds", type=float, default=300, help="longest call that is begun (default 300)")
+    parser.add_argument("--seconds", type=float, default=300, help="longest call that is begun, CPU (default 300)")
     parser.add_argument("--megabytes", type=float, default=memory / 2, help="most memory (default half the machine's)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="keep results here, and go on from there")
-    options = parser.parse_args(arguments)
-    measure_all(
-        quick=options.quick,
-        threads=options.threads,
-        only=options.only,
-        seconds=options.seconds,
-        megabytes=options.megabytes,
-        kept=options.json,
+    parser.add_argument("--write", type=Path, metavar="FILE", help="write the page here, Markdown")
+    parser.add_argument("--fresh", action="store_true", help="measure every row anew, even after an interrupted run")
+    parser.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="where rows are kept as they come; an interrupted run goes on from there (default runs/selectors.json, "
+        "with --quick runs/selectors-quick.json)",
     )
+    options = parser.parse_args(arguments)
+    options.json = options.json or Path("runs") / f"selectors{'-quick' if options.quick else ''}.json"
+    return options
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
