@@ -25,7 +25,7 @@ class Reason:
     """What is known of one rejected row.
 
     Args:
-        row: the rejected row, counted from 0 like every index of a pool.
+        row: the rejected row, counted from 0 like every index of a pool, or by the numbers that were given.
         kind: which of the four reasons it is.
         text: the reason, for a reader.
         nearest: the chosen row most like it; None without embeddings.
@@ -45,7 +45,9 @@ class Reasons(Sequence[Reason]):
     Memory is that of the chosen rows and one block, whatever the size of the pool.
     """
 
-    def __init__(self, pool: Pool, chosen: np.ndarray, *, duplicate: float, covered: float) -> None:
+    def __init__(
+        self, pool: Pool, chosen: np.ndarray, *, duplicate: float, covered: float, numbers: np.ndarray | None = None
+    ) -> None:
         self._pool, self._chosen = pool, np.asarray(chosen, dtype=np.int64)
         if len(self._chosen) and not (self._chosen.min() >= 0 and self._chosen.max() < len(pool)):
             raise BadInput(f"a chosen row is not among the {len(pool)} rows of {pool.source}")
@@ -53,6 +55,9 @@ class Reasons(Sequence[Reason]):
         rejected[self._chosen] = False
         self.rows = np.flatnonzero(rejected)
         self._duplicate, self._covered = duplicate, covered
+        self._numbers = np.arange(len(pool)) if numbers is None else np.asarray(numbers, dtype=np.int64)
+        if self._numbers.shape != (len(pool),):
+            raise BadInput(f"numbers should be one a row: {len(pool)}, not of shape {self._numbers.shape}")
         self._index: Any = None
         self._lowest = np.inf if pool.quality is None or not len(self._chosen) else pool.quality[self._chosen].min()
 
@@ -91,34 +96,33 @@ class Reasons(Sequence[Reason]):
         found = []
         for row, other, alike in zip(rows.tolist(), near.tolist(), similarity.tolist(), strict=True):
             kind: Kind
+            at, to = int(self._numbers[row]), int(self._numbers[other])
             if alike >= self._duplicate:
                 kind = "near-duplicate"
-                text = f"near-duplicate of row {other} (similarity {alike:.2f})"
+                text = f"near-duplicate of row {to} (similarity {alike:.2f})"
             elif quality is not None and quality[row] < quality[other]:
                 kind = "lower quality"
                 text = (
                     f"lower quality ({quality[row]:.3g}) than the chosen row most like it "
-                    f"(row {other}, {quality[other]:.3g}; similarity {alike:.2f})"
+                    f"(row {to}, {quality[other]:.3g}; similarity {alike:.2f})"
                 )
             elif alike >= self._covered:
                 kind = "covered"
-                text = f"its neighbourhood is covered by row {other} (similarity {alike:.2f})"
+                text = f"its neighbourhood is covered by row {to} (similarity {alike:.2f})"
             else:
                 kind = "not needed"
-                text = (
-                    f"not needed: budget of {len(self._chosen)} reached (most like row {other}, similarity {alike:.2f})"
-                )
-            found.append(Reason(row, kind, text, other, alike))
+                text = f"not needed: budget of {len(self._chosen)} reached (most like row {to}, similarity {alike:.2f})"
+            found.append(Reason(at, kind, text, to, alike))
         return found
 
     def _without_space(self, row: int) -> Reason:
         if self._pool.quality is not None and self._pool.quality[row] < self._lowest < np.inf:
             text = f"lower quality ({self._pool.quality[row]:.3g}) than every chosen row (from {self._lowest:.3g})"
-            return Reason(row, "lower quality", text)
-        return Reason(row, "not needed", f"not needed: budget of {len(self._chosen)} reached")
+            return Reason(int(self._numbers[row]), "lower quality", text)
+        return Reason(int(self._numbers[row]), "not needed", f"not needed: budget of {len(self._chosen)} reached")
 
 
-def reasons(pool: Pool, chosen: Any, *, duplicate: float = 0.95, covered: float = 0.6) -> Reasons:
+def reasons(pool: Pool, chosen: Any, *, duplicate: float = 0.95, covered: float = 0.6, numbers: Any = None) -> Reasons:
     """The reasons of the rows that were not chosen, lazily: index, slice or iterate.
 
     The first that applies: a near-duplicate of a chosen row; lower quality than the chosen row most like it; covered
@@ -129,11 +133,12 @@ def reasons(pool: Pool, chosen: Any, *, duplicate: float = 0.95, covered: float 
         chosen: (k,) rows that were chosen.
         duplicate: cosine similarity from which a row counts as a near-duplicate.
         covered: cosine similarity from which a row counts as covered.
+        numbers: (n,) what the rows of a pool that was taken from another are called in the reasons: their rows there.
 
     Raises:
-        BadInput: a chosen row is not in the pool.
+        BadInput: a chosen row is not in the pool, or there is not one number a row.
     """
-    return Reasons(pool, chosen, duplicate=duplicate, covered=covered)
+    return Reasons(pool, chosen, duplicate=duplicate, covered=covered, numbers=numbers)
 
 
 def _unit(X: np.ndarray) -> np.ndarray:

@@ -25,6 +25,17 @@ def test_each_reason() -> None:
     assert [r.row for r in found[1:3]] == [2, 3]
 
 
+def test_rows_of_a_part_are_called_what_they_are_in_the_whole() -> None:
+    whole = Pool.from_arrays([[0.0, 1.0], [1.0, 0.0], [1.0, 0.01]], quality=[0.1, 0.9, 0.5])
+    part = np.array([1, 2])
+    (only,) = reasons(whole.take(part), [0], numbers=part)
+    assert (only.row, only.nearest, only.text) == (2, 1, "near-duplicate of row 1 (similarity 1.00)")
+    (only,) = reasons(whole.take(part).with_(embeddings=None), [0], numbers=part)
+    assert (only.row, only.kind) == (2, "lower quality")
+    with pytest.raises(BadInput, match="one a row: 2"):
+        reasons(whole.take(part), [0], numbers=[1])
+
+
 def test_without_embeddings_only_quality_speaks() -> None:
     found = reasons(Pool.from_arrays(quality=[1.0, 0.2, 3.0]), [0])
     assert found[0].text == "lower quality (0.2) than every chosen row (from 1)"
