@@ -64,6 +64,7 @@ def read_pool(
     quality: str | None = None,
     groups: str | None = None,
     vectors: str | None = None,
+    need_text: bool = True,
     on_bad_row: OnBadRow = "error",
     rejects: Path | None = None,
     split: str = "train",
@@ -79,6 +80,7 @@ def read_pool(
         quality: a column of numbers, higher is better.
         groups: a column of labels.
         vectors: a column of vectors, used as embeddings.
+        need_text: False reads rows of any columns; then no text column is looked for.
         on_bad_row: "error" stops at the first bad row; "skip" sets bad rows aside in ``rejects``.
         rejects: the file for bad rows.
         split: the split of a hub dataset.
@@ -91,7 +93,8 @@ def read_pool(
         BadInput: the source is not there, is empty, or has a bad row; the message names the place and the remedy.
     """
     names = (text,) if isinstance(text, str) else tuple(text or ())
-    columns = Columns(tuple(c.strip() for name in names for c in name.split(",")), quality, groups, vectors)
+    text_columns = tuple(c.strip() for name in names for c in name.split(","))
+    columns = Columns(text_columns, quality, groups, vectors, need_text)
     aside = Rejects(on_bad_row, rejects)
     if not isinstance(source, (str, Path)):
         lines = (json.dumps(record, ensure_ascii=False) for record in source)

@@ -27,12 +27,14 @@ class Columns:
         quality: a column of numbers, higher is better.
         groups: a column of labels.
         vectors: a column of equally long lists of numbers.
+        need_text: whether rows without text are an error.
     """
 
     text: tuple[str, ...] = ()
     quality: str | None = None
     groups: str | None = None
     vectors: str | None = None
+    need_text: bool = True
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -57,7 +59,7 @@ def with_text(columns: Columns, record: Any) -> Columns:
     Raises:
         BadInput: none was named and the record has none of them, unless it is vectors that tell the rows apart.
     """
-    if columns.text or not isinstance(record, Mapping):
+    if columns.text or not columns.need_text or not isinstance(record, Mapping):
         return columns
     for name in TEXT_COLUMNS:
         if name in record:

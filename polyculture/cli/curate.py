@@ -64,13 +64,13 @@ def curate(
         select={**select, "k": k},
         measures=[name.strip() for name in measures.split(",")] if measures else [],
     )
-    with progress_bar(quiet=json) as progress:
+    with options.engine(engine) as workers, progress_bar(quiet=json) as progress:
         result = run_recipe(
             recipe,
             output,
             start_from=start_from,
             dry_run=dry_run,
-            engine=options.engine(engine),
+            engine=workers,
             cache=options.cache_folder(cache, no_cache),
             progress=progress,
         )

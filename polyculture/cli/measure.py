@@ -45,9 +45,9 @@ def measure(
     described = options.pool_data(
         context, data, text=text, quality=quality, groups=groups, split=split, on_bad_row=on_bad_row
     )
-    with progress_bar(quiet=json) as progress:
+    with options.engine(engine) as workers, progress_bar(quiet=json) as progress:
         held = options.cache_folder(cache, no_cache)
-        pool = load(described, options.none_or(embedder), options.engine(engine), held, progress)
+        pool = load(described, options.none_or(embedder), workers, held, progress)
         found = measure_pool(pool, names, rng=seed, progress=progress)
     result: dict[str, Any] = {
         "source": pool.source,

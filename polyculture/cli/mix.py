@@ -110,7 +110,14 @@ def proxies(
     if on_bad_row not in ("error", "skip"):
         raise BadInput(f"--on-bad-row should be error or skip, not '{on_bad_row}'")
     described = Data.model_validate(
-        {"source": data, "text": text, "groups": groups, "quality": None, "split": split, "on_bad_row": on_bad_row}
+        {
+            "source": data,
+            "text": text or [],
+            "groups": groups,
+            "quality": None,
+            "split": split,
+            "on_bad_row": on_bad_row,
+        }
     )
     settings = ProxySettings(steps, batch_size, length, learning_rate, seed=seed)
     with progress_bar(quiet=json) as progress:

@@ -96,7 +96,13 @@ def pool_data(
 
     if on_bad_row not in ("error", "skip"):
         raise BadInput(f"--on-bad-row should be error or skip, not '{on_bad_row}'")
-    held: dict[str, Any] = {"source": source, "text": text, "groups": groups, "split": split, "on_bad_row": on_bad_row}
+    held: dict[str, Any] = {
+        "source": source,
+        "text": text or [],
+        "groups": groups,
+        "split": split,
+        "on_bad_row": on_bad_row,
+    }
     if quality is not None:
         held["quality"] = none_or(quality)
     data = Data.model_validate(held)

@@ -32,13 +32,13 @@ def run(
     from polyculture.recipes.run import run_recipe
 
     loaded = load_recipe(recipe)
-    with progress_bar(quiet=json) as progress:
+    with options.engine(engine) as workers, progress_bar(quiet=json) as progress:
         result = run_recipe(
             loaded,
             output or Path("runs") / recipe.stem,
             start_from=start_from,
             dry_run=dry_run,
-            engine=options.engine(engine),
+            engine=workers,
             cache=options.cache_folder(cache, no_cache),
             progress=progress,
         )

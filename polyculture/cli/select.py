@@ -68,9 +68,9 @@ def select(
     names = [name.strip() for name in compare.split(",") if name.strip()] if compare else []
     selectors = {name: build("select", name, **given(context, "select", name)) for name in names}
     selector = build("select", params["method"], **{k: v for k, v in params.items() if k != "method"})
-    with progress_bar(quiet=json) as progress:
+    with options.engine(engine) as workers, progress_bar(quiet=json) as progress:
         held = options.cache_folder(cache, no_cache)
-        pool = load(described, options.none_or(embedder), options.engine(engine), held, progress)
+        pool = load(described, options.none_or(embedder), workers, held, progress)
         if compare:
             _compare(pool, selectors, k, seed, html, json, progress)
             return

@@ -25,7 +25,10 @@ class Data(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     source: str = Field(description="a file, a folder of files, or a hub id")
-    text: list[str] = Field(default_factory=list, description="the text columns, joined; empty: the first obvious one")
+    text: list[str] | None = Field(
+        default_factory=list,
+        description="the text columns, joined; empty: the first obvious one; null: rows without text",
+    )
     quality: str | dict[str, Any] | None = Field(
         "auto",
         description="a column of numbers, a scorer's name, {scorer: NAME, its options}, null for none, or auto: "
@@ -38,7 +41,9 @@ class Data(BaseModel):
     @field_validator("text", mode="before")
     @classmethod
     def _one_or_several(cls, value: Any) -> Any:
-        values = [value] if isinstance(value, str) else value or []
+        if value is None:
+            return None
+        values = [value] if isinstance(value, str) else value
         return [column.strip() for entry in values for column in str(entry).split(",")]
 
     @property
@@ -114,6 +119,7 @@ def read_rows(data: Data, embedder: str | None, *, rejects: Path, progress: Prog
     return read_pool(
         data.source,
         text=data.text or None,
+        need_text=data.text is not None,
         quality=data.quality_column,
         groups=data.groups,
         vectors=embedder.removeprefix(COLUMN) if embedder is not None and embedder.startswith(COLUMN) else None,

@@ -32,7 +32,9 @@ class Recipe(BaseModel):
         "minilm", description="minilm, tfidf, a sentence-transformers id, python:MODULE:FUNCTION, column:NAME, or null"
     )
     seed: int = Field(0, ge=0, description="the seed of everything random")
-    stages: list[Stage] = Field(min_length=1, description="measure, select, report, in the order they run")
+    stages: list[Stage] = Field(
+        min_length=1, description="measure, select, mix, minimize, report, in the order they run"
+    )
 
     @field_validator("stages", mode="before")
     @classmethod

@@ -141,7 +141,7 @@ def _stage_named(wanted: str, names: list[str]) -> str:
 def _write_outputs(state: State, names: list[str]) -> None:
     """The chosen and rejected records and the page, at the top of the run folder where a person looks."""
     folder = state.folder
-    selects = [name for name in names if name.endswith("-select")]
+    selects = [name for name in names if (folder.stage(name) / "rejected.jsonl").exists()]
     chosen = folder.path / "chosen.jsonl"
     newest = max((folder.stage(name) / "manifest.json").stat().st_mtime for name in names)
     current = chosen.exists() and chosen.stat().st_mtime >= newest

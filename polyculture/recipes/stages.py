@@ -15,6 +15,8 @@ from polyculture.errors import BadInput, unknown
 from polyculture.files import atomic, write_json
 from polyculture.measure.on_pool import measure_pool
 from polyculture.methods import build, meaning, parameters, table
+from polyculture.recipes.minimizing import Minimize
+from polyculture.recipes.mixing import Mix
 from polyculture.recipes.state import State
 
 RANDOM_DRAWS = 5
@@ -186,7 +188,13 @@ def _only(params: Mapping[str, Any], known: tuple[str, ...], stage: str) -> None
             raise unknown(f"parameter of stage {stage}", name, known)
 
 
-STAGES: dict[str, StageKind] = {"measure": Measure(), "select": Select(), "report": Report()}
+STAGES: dict[str, StageKind] = {
+    "measure": Measure(),
+    "select": Select(),
+    "mix": Mix(),
+    "minimize": Minimize(),
+    "report": Report(),
+}
 
 
 def schema() -> dict[str, Any]:
