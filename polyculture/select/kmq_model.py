@@ -17,8 +17,8 @@ from polyculture.llm.base import LLM, Prompt, Sampling
 from polyculture.llm.fine_tuning import FineTuning
 from polyculture.llm.transformers import TransformersLLM
 from polyculture.pool import Pool
-from polyculture.quality.difficulty import PredictionDifficultyQuality
 from polyculture.quality.dependability import DependabilityQuality
+from polyculture.quality.difficulty import PredictionDifficultyQuality
 from polyculture.quality.pairs import Pair, pairs
 
 Reward = Callable[[list[Prompt], list[str]], Any]
