@@ -246,7 +246,7 @@ def _write(path: Path, rows: list[dict[str, Any]]) -> None:
 def _mixtures(path: Path, known: tuple[str, ...]) -> tuple[tuple[str, ...], list[list[float]]]:
     """The w:GROUP columns of a file of mixtures."""
     from polyculture.errors import unknown
-    from polyculture.mix.runs import read_csv
+    from polyculture.tables import read_csv
 
     header, rows = read_csv(path)
     names = tuple(column.removeprefix("w:") for column in header if column.startswith("w:"))

@@ -12,7 +12,7 @@ import numpy as np
 
 from polyculture.errors import BadInput, unknown
 from polyculture.mix.base import check_names, group_names, on_simplex
-from polyculture.tables import read_csv as read_csv
+from polyculture.tables import read_csv
 
 WEIGHT = "w:"
 RESERVED = ("run", "mixture", "progress", "steps", "seed", "tokens", "seconds")

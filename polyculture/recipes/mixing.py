@@ -81,7 +81,13 @@ class Mix:
                 reason = (
                     f"its group '{name}' got {counts[name]} of {params['k']} rows (weight {given.get(name, 0.0):.3f})"
                 )
-                told = {"row": int(state.rows[row]), "reason": reason, "nearest": None, "similarity": None}
+                told = {
+                    "row": int(state.rows[row]),
+                    "reason": reason,
+                    "kind": "not needed",
+                    "nearest": None,
+                    "similarity": None,
+                }
                 file.write(json.dumps({**told, "method": params["method"]}, ensure_ascii=False) + "\n")
 
     def _fit(self, mixer: Any, state: State, params: Mapping[str, Any]) -> None:

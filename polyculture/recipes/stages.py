@@ -137,11 +137,12 @@ class Select:
         state.progress(f"selecting with {params['method']}", 1, 1)
         write_json(folder / "chosen.json", {"rows": state.rows[chosen]})
         with atomic(folder / "rejected.jsonl") as file:
-            for reason in reasons(pool, chosen):
+            for reason in reasons(pool, chosen, numbers=state.rows):
                 held = {
-                    "row": int(state.rows[reason.row]),
+                    "row": reason.row,
                     "reason": reason.text,
-                    "nearest": None if reason.nearest is None else int(state.rows[reason.nearest]),
+                    "kind": reason.kind,
+                    "nearest": reason.nearest,
                     "similarity": reason.similarity,
                     "method": params["method"],
                 }

@@ -184,3 +184,12 @@ def test_a_run_stopped_in_any_stage_goes_on(tmp_path: Path, stage: str, how: sig
     done = [name for name in steps if name < stage]
     assert all(steps[name] == "kept" for name in done) and steps[stage] == "done"
     assert len((tmp_path / "run" / "chosen.jsonl").read_text().splitlines()) == 10
+
+
+def test_a_reason_names_rows_as_the_pool_does_in_every_stage(data: Path, tmp_path: Path) -> None:
+    run_recipe(recipe(data), tmp_path / "run")
+    chosen = json.loads((tmp_path / "run" / "03-select" / "chosen.json").read_text())["rows"]
+    for line in (tmp_path / "run" / "03-select" / "rejected.jsonl").read_text().splitlines():
+        held = json.loads(line)
+        assert held["nearest"] in chosen and held["row"] not in chosen
+        assert f"row {held['nearest']}" in held["reason"] or held["kind"] == "not needed"
