@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Literal
 
 from polyculture.errors import BadInput, unknown
@@ -166,14 +167,13 @@ def self_repetition(
     """
     if count not in ("documents", "occurrences"):
         raise unknown("count", count, ("documents", "occurrences"))
-    own = [Counter(ngrams(tokenize(text), n)) for text in at_least_one(texts, "self_repetition")]
-    if count == "documents":
-        own = [Counter(set(counts)) for counts in own]
-    everywhere: Counter[tuple[str, ...]] = Counter()
-    for counts in own:
-        everywhere.update(counts)
-    elsewhere = (sum(everywhere[gram] - held for gram, held in counts.items()) for counts in own)
-    return math.fsum(math.log1p(k) for k in elsewhere) / len(own)
+    every = [list(ngrams(tokenize(text), n)) for text in at_least_one(texts, "self_repetition")]
+    distinct = list(map(set, every))
+    own = distinct if count == "documents" else every
+    everywhere = Counter(chain.from_iterable(own))
+    # The counts of a text's own n-grams hold the text itself: they sum to its length.
+    elsewhere = (sum(map(everywhere.__getitem__, seen)) - len(held) for seen, held in zip(distinct, own, strict=True))
+    return math.fsum(map(math.log1p, elsewhere)) / len(every)
 
 
 def mean_inverse_frequency(
