@@ -18,9 +18,9 @@ Every selector alone, on generated embeddings of {width} dimensions in 50 cluste
 default options (those of its tests where it has to be told something). Each size runs in a fresh process; **every
 library is held to {threads}**; the figures are medians of up to three calls after one that warms up (a first call of
 more than a second counts, and a slow row has fewer calls). A cell gives CPU time, wall time and, in brackets, the most
-memory on top of libraries and input. *CPU ~* and *memory ~* are the slopes of their logarithms over the sizes measured:
-n^1 doubles as the pool doubles. Where small pools take next to nothing, fixed costs flatten them. A size was begun only
-if the growth up to then said that it would end within {seconds:,.0f} s of CPU and {megabytes:,.0f} MB (from one size,
+memory on top of libraries and input. *CPU ~* and *memory ~* are the growth between the two largest sizes measured: n^1
+doubles as the pool doubles. Where these take next to nothing, fixed costs flatten it. A size was begun only if
+the growth up to then said that it would end within {seconds:,.0f} s of CPU and {megabytes:,.0f} MB (from one size,
 growth is taken as quadratic; never as less than linear); the last column says which sizes that forecast left out.
 Methods that need more than embeddings, a quality and groups are not here.
 
@@ -60,7 +60,8 @@ def _cells(state: Mapping[str, Any], method: str, sizes: Sequence[int]) -> list[
         n: f"{seconds(cpu)}, {seconds(wall)} (+{above:,.0f} MB)"
         for n, cpu, wall, above in zip(held["n"], held["cpu"], held["wall"], held["above_mb"], strict=True)
     }
-    exponents = [growth(held["n"], held["cpu"]), growth(held["n"], np.maximum(held["above_mb"], 1.0).tolist())]
+    last = {key: values[-2:] for key, values in held.items()}
+    exponents = [growth(last["n"], last["cpu"]), growth(last["n"], np.maximum(last["above_mb"], 1.0).tolist())]
     grown = ["–" if exponent is None else f"n^{exponent:.2f}" for exponent in exponents]
     return [f"`{method}`", *(by_size.get(n, "–") for n in sizes), *grown, _left_out(state, method, sizes)]
 

@@ -22,7 +22,7 @@ from benchmarks import kept
 from benchmarks.harness import Call, Disagreement, Row, measure
 from polyculture.files import atomic, write_json
 
-SIZES, QUICK = (10_000, 100_000, 1_000_000), (2_000, 4_000)
+SIZES, QUICK = (2_500, 10_000, 100_000, 1_000_000), (2_000, 4_000)
 WIDTH, K, QUICK_K, DOMAINS = 384, 100, 20, 8
 FIELDS = {"embeddings", "quality", "groups"}
 ON_ARRAYS: dict[str, dict[str, Any]] = {"near-duplicates": {"by": "embeddings"}}
