@@ -47,7 +47,8 @@ def final_number(text: str) -> str | None:
     >>> [final_number(t) for t in ("so 3 + 4 = 7\n#### 1,072.", r"\boxed{\frac{2}{4}}", "about $18.50 each", "none")]
     ['1072', '0.5', '18.5', None]
     """
-    text = _STEP.sub("", text).translate(_MINUS)
+    text = _STEP.sub("", text) if "<<" in text else text
+    text = text if text.isascii() else text.translate(_MINUS)
     boxed = _boxed(text)
     if boxed is not None and (number := _last_number(boxed)) is not None:
         return number
@@ -81,7 +82,7 @@ def boxed(text: str) -> str | None:
 
 
 def _plain_fractions(text: str) -> str:
-    return _FRACTION.sub(r"\1/\2", text)
+    return _FRACTION.sub(r"\1/\2", text) if "frac" in text else text
 
 
 def _first(matches: Iterable[re.Match[str]]) -> str | None:

@@ -102,7 +102,7 @@ class Strategy(ABC):
         """
         check_counts(len(candidates), k)
         seed = checked_seed(seed)
-        numbered = [dataclasses.replace(c, index=i) for i, c in enumerate(candidates)]
+        numbered = [c if c.index == i else dataclasses.replace(c, index=i) for i, c in enumerate(candidates)]
         prepared, steps = self._prepare(numbered, prompt)
         decision = self._decide(prepared, k, prompt, seed, llm)
         return self._finish(prepared, decision, prompt, seed, [*steps, *decision.steps])

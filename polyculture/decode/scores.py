@@ -78,7 +78,7 @@ def with_scores(
     scored = [
         dataclasses.replace(c, score=None, details={**c.details, "score": "nan"})
         if v is not None and math.isnan(v)
-        else dataclasses.replace(c, score=v)
+        else (c if v is c.score else dataclasses.replace(c, score=v))
         for c, v in zip(candidates, values, strict=True)
     ]
     return scored, steps
