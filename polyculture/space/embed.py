@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from polyculture.engine.local import LocalEngine
 from polyculture.errors import BadInput
 from polyculture.pool import Pool
 from polyculture.progress import Progress, silent
+from polyculture.records import Texts
 from polyculture.space.cache import VectorCache, cache_folder, keys_of
 from polyculture.space.embedders import Embedder, make_embedder
 
@@ -48,12 +49,12 @@ def embed_pool(
     pool.need("texts")
     assert pool.texts is not None
     embedder = make_embedder(embedder)
-    rows = embed_texts(list(pool.texts), embedder, cache=cache, engine=engine, progress=progress)
+    rows = embed_texts(pool.texts, embedder, cache=cache, engine=engine, progress=progress)
     return pool.with_(embeddings=rows, embedder=embedder.name)
 
 
 def embed_texts(
-    texts: Sequence[str],
+    texts: Sequence[str] | Texts,
     embedder: str | Embedder | Callable[[Sequence[str]], Any] = "minilm",
     *,
     cache: Path | str | Literal["default"] | None = "default",
@@ -73,30 +74,56 @@ def embed_texts(
 
 
 def _by_text(
-    texts: Sequence[str], embedder: Embedder, identity: str, held: VectorCache, engine: Engine, progress: Progress
+    texts: Sequence[str] | Texts,
+    embedder: Embedder,
+    identity: str,
+    held: VectorCache,
+    engine: Engine,
+    progress: Progress,
 ) -> np.ndarray:
     keys = keys_of(texts, identity)
     place: dict[bytes, int] = {}
-    for i, key in enumerate(keys):
-        place.setdefault(key, i)
-    found = held.get(list(place))
-    if len({len(vector) for vector in found.values()}) > 1:
-        found = {}  # a damaged cache; nothing of it can be trusted
-    missing = [key for key in place if key not in found]
-    what = f"embedding ({embedder.name})"
-    done = len(place) - len(missing)
-    progress(what, done, len(place))
-    blocks = list(_blocks(missing, [len(texts[place[key]]) for key in missing]))
-    jobs = ([texts[place[key]] for key in block] for block in blocks)
-    for block, rows in zip(blocks, engine.map(_Worker(embedder), jobs), strict=True):
-        rows = _checked(rows, len(block), embedder)
-        held.put(block, rows)
-        found.update(zip(block, rows, strict=True))
+    first = np.fromiter((place.setdefault(key, i) for i, key in enumerate(keys)), dtype=np.int64, count=len(keys))
+    rows, known = _from_cache(held, place, len(keys))
+    missing = [i for i in place.values() if not known[i]]
+    what, total = f"embedding ({embedder.name})", len(place)
+    del place, known
+    done = total - len(missing)
+    progress(what, done, total)
+    blocks = list(_blocks(missing, np.fromiter(map(len, texts), dtype=np.int64, count=len(keys))))
+    jobs = ([texts[i] for i in block] for block in blocks)
+    for block, new in zip(blocks, engine.map(_Worker(embedder), jobs), strict=True):
+        new = _checked(new, len(block), embedder)
+        if rows is None:
+            rows = np.empty((len(keys), new.shape[1]), dtype=np.float32)
+        if new.shape[1] != rows.shape[1]:
+            raise BadInput(f"embedder '{embedder.name}' gave rows of different widths")
+        held.put([keys[i] for i in block], new)
+        rows[block] = new
         done += len(block)
-        progress(what, done, len(place))
-    if len({len(vector) for vector in found.values()}) > 1:
-        raise BadInput(f"embedder '{embedder.name}' gave rows of different widths")
-    return np.stack([found[key] for key in keys]).astype(np.float32, copy=False)
+        progress(what, done, total)
+    assert rows is not None
+    again = np.flatnonzero(first != np.arange(len(first)))
+    for start in range(0, len(again), WINDOW):
+        part = again[start : start + WINDOW]
+        rows[part] = rows[first[part]]
+    return rows
+
+
+def _from_cache(held: VectorCache, place: Mapping[bytes, int], n: int) -> tuple[np.ndarray | None, np.ndarray]:
+    """The (n, d) rows with those that are held put where ``place`` says, None if none is; and which are, (n,) bool."""
+    rows: np.ndarray | None = None
+    known = np.zeros(n, dtype=bool)
+    keys = list(place)
+    for start in range(0, len(keys), WINDOW):
+        for key, vector in held.get(keys[start : start + WINDOW]).items():
+            if rows is None:
+                rows = np.empty((n, len(vector)), dtype=np.float32)
+            if len(vector) != rows.shape[1]:
+                return None, np.zeros(n, dtype=bool)  # a damaged cache; nothing of it can be trusted
+            rows[place[key]] = vector
+            known[place[key]] = True
+    return rows, known
 
 
 class _Worker:
@@ -109,26 +136,24 @@ class _Worker:
         return self._embedder.embed
 
 
-def _blocks(keys: list[bytes], lengths: list[int]) -> Iterator[list[bytes]]:
-    for start in range(0, len(keys), WINDOW):
-        window = sorted(range(start, min(start + WINDOW, len(keys))), key=lambda i: -lengths[i])
+def _blocks(rows: list[int], lengths: np.ndarray) -> Iterator[list[int]]:
+    for start in range(0, len(rows), WINDOW):
+        window = sorted(rows[start : start + WINDOW], key=lambda i: -lengths[i])
         for first in range(0, len(window), BLOCK):
-            yield [keys[i] for i in window[first : first + BLOCK]]
+            yield window[first : first + BLOCK]
 
 
 def _whole(
-    texts: Sequence[str], embedder: Embedder, identity: str, held: VectorCache, progress: Progress
+    texts: Sequence[str] | Texts, embedder: Embedder, identity: str, held: VectorCache, progress: Progress
 ) -> np.ndarray:
     what = f"embedding ({embedder.name})"
     progress(what, 0, len(texts))
     # A row depends on every text and on its place, so the key of row i is the hash of the pool and i.
     pool = b"".join(keys_of(texts, identity)).hex() if held.path is not None else ""
     keys = keys_of((str(i) for i in range(len(texts))), identity + pool) if held.path is not None else []
-    found = held.get(keys)
-    if keys and len(found) == len(keys) and len({len(vector) for vector in found.values()}) == 1:
-        rows = np.stack([found[key] for key in keys]).astype(np.float32, copy=False)
-    else:
-        rows = _checked(embedder.embed(texts), len(texts), embedder)
+    rows, known = _from_cache(held, {key: i for i, key in enumerate(keys)}, len(texts))
+    if rows is None or not known.all():
+        rows = _checked(embedder.embed(list(texts)), len(texts), embedder)
         if keys:
             held.put(keys, rows)
     progress(what, len(texts), len(texts))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from polyculture.errors import BadInput, MissingExtra, UnknownMethod
 from polyculture.pool import Pool
 from polyculture.space import embed, embedders
+from polyculture.space.cache import VectorCache, keys_of
 from polyculture.space.embed import embed_pool, embed_texts
 from polyculture.space.embedders import FunctionEmbedder, SentenceEmbedder, TfidfEmbedder, make_embedder
 from polyculture.space.kernels import cosine_kernel
@@ -63,6 +65,35 @@ def test_interrupted_work_is_kept(tmp_path: Path) -> None:
     rest = Counting()
     assert embed_texts(texts, rest, cache=tmp_path).shape == (len(texts), 2)
     assert len(rest.seen) == 2 * embed.BLOCK and not set(rest.seen) & set(stopped.seen)
+
+
+def test_rows_are_held_once(tmp_path: Path) -> None:
+    class Wide(Counting):
+        def embed(self, texts: Sequence[str]) -> np.ndarray:
+            return np.repeat(np.array([[int(t)] for t in texts], dtype=np.float32), 512, axis=1)
+
+    pool = Pool.from_arrays(texts=[str(i % 9000) for i in range(10_000)])
+    for cache in (None, tmp_path, tmp_path):
+        tracemalloc.start()
+        X = embed_pool(pool, Wide(), cache=cache).X
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        np.testing.assert_array_equal(X[:, -1], [i % 9000 for i in range(10_000)])
+        assert X.nbytes < peak < 1.8 * X.nbytes, "the rows, one window of vectors, and the keys"
+
+
+def test_rows_of_several_widths_are_not_mixed(tmp_path: Path) -> None:
+    keys = keys_of(["a", "b"], "counting\nv1")
+    with VectorCache(tmp_path) as cache:
+        cache.put(keys[:1], np.ones((1, 2), dtype=np.float32))
+        cache.put(keys[1:], np.ones((1, 3), dtype=np.float32))
+    embedder = Counting()
+    assert embed_texts(["a", "b"], embedder, cache=tmp_path).tolist() == [[1, 97], [1, 98]]
+    assert sorted(embedder.seen) == ["a", "b"], "a damaged cache is not used"
+    widths = iter((2, 3))
+    embedder.embed = lambda texts: np.ones((len(texts), next(widths)))  # type: ignore[method-assign]
+    with pytest.raises(BadInput, match="rows of different widths"):
+        embed_texts([str(i) for i in range(300)], embedder, cache=None)
 
 
 def test_without_an_identity_nothing_is_cached(tmp_path: Path) -> None:
