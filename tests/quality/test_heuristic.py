@@ -37,11 +37,85 @@ GOOD = [
     "Wie funktioniert die Photosynthese in den Blättern von Pflanzen, und warum ist Chlorophyll grün? Erkläre es.",
 ]
 
+ODD = [
+    "Tabs\tand\x0bodd\x1cspaces\u3000between \u201cquoted\u201d words \u2014 and 3\xb2 \xbd numbers\u2026 #tag # 1",
+    "İstanbul’da ſtrange LETTERS, K-fold Σίσυφος.",
+    "We use cookies. Click here: www.a.example/b and HTTP://c.example/d (limited-time offer",
+    "mixed \u4e2d\u6587 and \u0e44\u0e17\u0e22 words, with control \x07\x7f\x9f\ue001 characters",
+    'if a_b == 2:\n    return {"x": [1, 2, 3]}  # ```',
+    "1 2 three 4_ 5five -- six. ... seven... 8",
+]
+"""White space, letters, digits and control characters in and beyond ASCII."""
+RECORDED = [
+    0.0,
+    0.0,
+    0.0,
+    0.0,
+    0.0,
+    0.0,
+    0.0,
+    0.0,
+    0.004688952164050072,
+    0.01866436513717135,
+    0.09858634665347127,
+    0.004749341657879386,
+    0.0,
+    0.0,
+    0.0,
+    0.6014809589154859,
+    0.6014809589154859,
+    0.6171071140248879,
+    0.6014809589154859,
+    0.40180143956340875,
+    0.14852673835321334,
+    0.1788523236297246,
+    0.009500208264273119,
+    0.0,
+    0.2320069156551142,
+    0.18462077422004194,
+]
+"""Scores of JUNK, GOOD and ODD as the rules were first written, each with one pattern for every script."""
+
+
+def test_scores_stay_as_they_were() -> None:
+    assert list(map(HeuristicQuality().score_text, JUNK + GOOD + ODD)) == pytest.approx(RECORDED, rel=1e-12, abs=1e-15)
+
 
 def test_junk_is_below_every_good_text() -> None:
     scorer = HeuristicQuality()
     assert max(map(scorer.score_text, JUNK)) < 0.12
     assert min(map(scorer.score_text, GOOD)) > 0.4
+
+
+@pytest.mark.parametrize(
+    "phrase",
+    [
+        "lorem ipsum",
+        "terms of use",
+        "terms of service",
+        "privacy policy",
+        "cookie policy",
+        "use cookies",
+        "uses cookies",
+        "all rights reserved",
+        "click here",
+        "sign up now",
+        "subscribe to our",
+        "enable javascript",
+        "page not found",
+        "skip to content",
+        "skip to main content",
+        "buy now",
+        "add to cart",
+        "follow us on",
+        "best price",
+        "limited time offer",
+        "limited-time offer",
+        "as an ai language model",
+    ],
+)
+def test_every_phrase_of_boilerplate_is_seen(phrase: str) -> None:
+    assert HeuristicQuality().explain(f"Here is {phrase.upper()} again.")["boilerplate"] == pytest.approx(0.4)
 
 
 def test_score_is_the_product_of_the_rules() -> None:
