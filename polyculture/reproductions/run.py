@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import time
@@ -99,16 +100,20 @@ class Failure:
         return {"slug": self.slug, "holds": None, "error": self.reason}
 
 
-class one_thread:
-    """Run torch on one thread inside the block: with small tensors two threads only wait for each other."""
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Run torch, BLAS and OpenMP on one thread inside the block: on small arrays two threads only get in the way."""
+    import torch
+    from threadpoolctl import threadpool_limits
 
-    def __enter__(self) -> None:
-        import torch
+    # Each of them brings thread pools of its own, and only pools that are loaded can be limited.
+    for library in ("scipy.linalg", "sklearn.utils"):
+        importlib.import_module(library)
 
-        self.threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-
-    def __exit__(self, *exception: object) -> None:
-        import torch
-
-        torch.set_num_threads(self.threads)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(threads)
