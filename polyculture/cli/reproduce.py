@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from polyculture.cli import options
 from polyculture.cli.console import print_json, print_table, progress_bar
 from polyculture.errors import BadInput
+
+if TYPE_CHECKING:
+    from polyculture.reproductions.finding import Finding
 
 
 def _slugs(incomplete: str) -> list[str]:
@@ -55,22 +58,39 @@ def reproduce(
     if json:
         print_json([finding.to_dict() for finding in found])
     else:
-        rows = [
-            [
-                f.slug,
-                "holds" if f.holds else "does not hold",
-                "\n".join(f"{name}: {value}" for name, value in f.values.items()),
-                "\n".join(f"{name}: {value}" for name, value in f.control_values.items()),
-                "\n".join(f"{'✓' if ok else '✗'} {name}" for name, ok in f.checks.items()),
-                f"{f.seconds:.1f} s",
+        if len(findings) == 1 and not failures:
+            _print_one(findings[0])
+        else:
+            rows = [
+                [
+                    f.slug,
+                    "holds" if f.holds else "does not hold",
+                    f"{sum(map(bool, f.checks.values()))} of {len(f.checks)}",
+                    "; ".join(name for name, ok in f.checks.items() if not ok),
+                    f"{f.seconds:.1f} s",
+                ]
+                for f in findings
             ]
-            for f in findings
-        ]
-        columns = ["paper", "claim", "measured [95 % interval]", "control", "checks", "time"]
-        print_table(f"Reproductions, scale {scale}, seed {seed}", columns, rows, right=("time",))
+            columns = ["paper", "claim", "checks met", "not met", "time"]
+            print_table(f"Reproductions, scale {scale}, seed {seed}", columns, rows, right=("time",))
         for failure in failures:
             print(f"{failure.slug}: could not be run: {failure.reason}")
         if html is not None:
             print(f"atlas written to {html}")
     if failures:
         raise typer.Exit(1)
+
+
+def _print_one(finding: Finding) -> None:
+    """One finding whole: what was claimed, measured, and asserted."""
+    print(f"{finding.claim}\nControl: {finding.control}\n")
+    held = [[name, str(value)] for name, value in finding.values.items()]
+    print_table(finding.metric, ["measured", "mean [95 % interval]"], held)
+    if finding.control_values:
+        control = [[name, str(value)] for name, value in finding.control_values.items()]
+        print_table("", ["under the control", "mean [95 % interval]"], control)
+    print_table("", ["", "check"], [["✓" if ok else "✗", name] for name, ok in finding.checks.items()])
+    for note in finding.notes:
+        print(f"Note: {note}")
+    verdict = "holds" if finding.holds else "does not hold"
+    print(f"{finding.slug}: {verdict} at scale {finding.scale}, from seed {finding.seed}; {finding.seconds:.1f} s")

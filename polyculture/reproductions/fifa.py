@@ -9,6 +9,10 @@ data; it is tested on prompts from everywhere.
 
 Not asserted: that 150 pairs beat all 6 000. Here they do not (the student is linear and training on everything is
 cheap), while in the paper the budget of compute is what is short.
+
+History: prompts were first drawn from a sphere, and both controls failed there; drawn evenly from a cube they hold, the
+second one within 0.002 of its bar. The controls are therefore weaker evidence than the claim. At the smoke scale one
+of them can miss by noise.
 """
 
 from __future__ import annotations

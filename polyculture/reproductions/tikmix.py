@@ -5,6 +5,9 @@ TiKMiX (2025), Eqs. 8-11 and Table 1, with a softmax bigram language model (one 
 uniform noise. Tasks: domain 0, domains 0 and 1 by half, domain 2. Stage 1 trains 150 steps on the uniform mixture, then
 benefits are measured on that model with 20 000 transitions a domain (and as many for the tasks), and stage 2 trains 400
 steps on each mixture that is compared, three times. Control: all domains are the same, and what is left is noise.
+
+History: the control first used exact gradients and shared random numbers, which makes it zero by construction; it is
+sampled now, and judged by its mean over seeds.
 """
 
 from __future__ import annotations

@@ -9,6 +9,9 @@ hardly move. The control is that none of them gains.
 
 Stated limit, measured and not asserted: with wide clusters an order below 1 counts the spread within clusters too, so
 that its level is no number of classes.
+
+History: the control first asked that no order change by more than 0.02; at q = inf that is false by arithmetic (see
+above), and the check was changed to what the claim is about, gains.
 """
 
 from __future__ import annotations
