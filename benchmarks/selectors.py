@@ -53,7 +53,7 @@ def rows(quick: bool = False) -> list[Row]:
     return found
 
 
-def growth(sizes: Sequence[int], values: Sequence[float]) -> float | None:
+def growth(sizes: Sequence[float], values: Sequence[float]) -> float | None:
     """The exponent a for which values grow as n^a: the slope of their logarithms; None for fewer than two sizes.
 
     >>> growth([10, 100], [1.0, 100.0])
@@ -65,7 +65,7 @@ def growth(sizes: Sequence[int], values: Sequence[float]) -> float | None:
     return round(float(np.polyfit(x, y, 1)[0]), 6)
 
 
-def foreseen(sizes: Sequence[int], values: Sequence[float], n: int) -> float:
+def foreseen(sizes: Sequence[float], values: Sequence[float], n: int) -> float:
     """What n is expected to take, by the growth so far, taken as quadratic where there is one size only."""
     exponent = 2.0 if len(sizes) < 2 else math.log(values[-1] / values[-2]) / math.log(sizes[-1] / sizes[-2])
     return values[-1] * (n / sizes[-1]) ** max(exponent, 1.0)
