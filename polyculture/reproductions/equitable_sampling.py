@@ -11,8 +11,8 @@ The control is the first group four times, noise included. With the noise of the
 
 History: the first version of the method failed here, because noise flattened the pilots' curves and starved groups of
 samples; three changes to the estimator of the curves mended it, tried on six of the seeds that are reported. "No group
-gets 1.3 times another" under the control fails in single seeds; what is checked is the mean over seeds, and a note gives
-the worst one.
+gets 1.3 times another" under the control fails in single seeds; what is checked is the mean over seeds, and a note
+gives the worst one.
 """
 
 from __future__ import annotations
