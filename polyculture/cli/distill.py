@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -41,8 +41,8 @@ def distill(
     n_test = max(1, round(test_share * len(order)))
     test, train = images.take(order[:n_test]), images.take(order[n_test:])
 
-    def accuracy(model: object) -> float:
-        return float(np.mean(teacher_logits(model, test.X).argmax(axis=1) == test.y))  # type: ignore[arg-type]
+    def accuracy(model: Any) -> float:
+        return float(np.mean(teacher_logits(model, test.X).argmax(axis=1) == test.y))
 
     with progress_bar(quiet=json) as progress:
         teacher = train_teacher(train.X, train.y, epochs, rng, progress)
