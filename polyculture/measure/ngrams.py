@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from itertools import chain
 from typing import Literal
 
@@ -167,7 +167,9 @@ def self_repetition(
     """
     if count not in ("documents", "occurrences"):
         raise unknown("count", count, ("documents", "occurrences"))
-    every = [list(ngrams(tokenize(text), n)) for text in at_least_one(texts, "self_repetition")]
+    # Where no token has white space, a joined n-gram is as good as a tuple, and its hash is computed once.
+    kept: Callable[[tuple[str, ...]], Hashable] = " ".join if tokenize in (str.split, words) else tuple
+    every = [list(map(kept, ngrams(tokenize(text), n))) for text in at_least_one(texts, "self_repetition")]
     distinct = list(map(set, every))
     own = distinct if count == "documents" else every
     everywhere = Counter(chain.from_iterable(own))

@@ -65,6 +65,8 @@ def test_self_repetition_counts_documents_or_occurrences():
     texts = ["x y", "x y x y", "z"]
     assert self_repetition(texts, n=2) == pytest.approx((math.log(2) + math.log(2)) / 3)
     assert self_repetition(texts, n=2, count="occurrences") == pytest.approx((math.log(3) + math.log(2)) / 3)
+    apart = {"x": ["a b", "c"], "y": ["a", "b c"]}
+    assert self_repetition(["x", "y"], n=2, tokenize=apart.__getitem__) == 0.0, "tokens may hold white space"
     with pytest.raises(UnknownMethod, match="did you mean 'documents'"):
         self_repetition(texts, count="document")
     with pytest.raises(BadInput, match="at least one text"):
