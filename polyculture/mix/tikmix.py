@@ -15,6 +15,7 @@ import numpy as np
 from polyculture.errors import BadInput
 from polyculture.mix.base import Mixer, on_simplex
 from polyculture.mix.benefits import Benefits
+from polyculture.mix.interior_point import interior_optimum
 
 FEASIBLE = 1e-7  # of the largest benefit: what counts as keeping a task as good as under the prior
 FLOOR = 1e-12
@@ -77,8 +78,8 @@ class Optimum:
         objective: its terms.
         region: "open" if other mixtures than the prior keep every task as good, "prior only" if none does.
         residual: largest shortfall of a task against the prior; 0 where every constraint holds.
-        gap: no feasible mixture can be better by more than this (from the linearised problem; Eq. 10 is convex).
-        solved: whether the solver ended well or the gap is small; if not, ``weights`` is the best feasible point seen.
+        gap: no feasible mixture can be better by more than this (the duality gap; Eq. 10 is convex).
+        solved: whether the gap is small; if not, ``weights`` is the best feasible point seen.
     """
 
     weights: np.ndarray
@@ -103,7 +104,7 @@ def optimal_mixture(
     """Minimise Eq. 10 over mixtures that leave no task worse off than the prior (Eq. 11).
 
     The problem is convex. The feasible mixtures are first measured with linear programs, one for each end of each
-    weight: weights that can't move are fixed, and the search (SLSQP) starts inside.
+    weight and each task: what can't move is fixed, and an interior-point method starts in the middle of the rest.
 
     Args:
         S: (n, m) benefits.
@@ -115,7 +116,12 @@ def optimal_mixture(
         slack: how far a task may fall below its benefit under the prior, as a share of that task's largest
             absolute benefit.
         scale: as in :func:`objective`.
+
+    Raises:
+        BadInput: alpha or gamma is negative.
     """
+    if not (alpha >= 0 and gamma >= 0):
+        raise BadInput(f"alpha and gamma should be 0 or more, not {alpha} and {gamma}: else the problem is not convex")
     benefits, start = np.asarray(S, dtype=np.float64), np.asarray(prior, dtype=np.float64)
     least = benefits @ start - slack * np.abs(benefits).max(axis=1)
     size = np.maximum(np.abs(benefits).max(axis=1), 1e-300)
@@ -127,13 +133,14 @@ def optimal_mixture(
     free = reach > 1e-7
     if not free.any():
         return Optimum(start, objective(benefits, start, **weights), "prior only", 0.0, 0.0, True)
-    found, solved = _solve(benefits, rows, floor, corners.mean(axis=0), free, weights)
-    options = [w for w in (found, start, corners.mean(axis=0)) if _residual(rows, floor, w) <= FEASIBLE]
+    inside = corners.mean(axis=0)
+    terms = {"alpha": alpha, "beta": beta, "gamma": gamma}
+    found, gap = interior_optimum(_normalised(benefits, weights), rows, floor, inside, free, **terms)
+    options = [w for w in (found, start, inside) if _residual(rows, floor, w) <= FEASIBLE]
     best = min(options, key=lambda w: objective(benefits, w, **weights).value)
     at = objective(benefits, best, **weights)
-    gap = _gap(benefits, rows, floor, best, weights)
-    well = solved or gap <= 1e-4 * max(1.0, abs(at.value))
-    return Optimum(best, at, "open", max(0.0, _residual(rows, floor, best)), gap, bool(well))
+    well = gap <= 1e-4 * max(1.0, abs(at.value))
+    return Optimum(best, at, "open", max(0.0, _residual(rows, floor, best)), gap, well)
 
 
 def _residual(rows: np.ndarray, floor: np.ndarray, w: np.ndarray) -> float:
@@ -141,91 +148,21 @@ def _residual(rows: np.ndarray, floor: np.ndarray, w: np.ndarray) -> float:
 
 
 def _extremes(rows: np.ndarray, floor: np.ndarray, prior: np.ndarray) -> np.ndarray:
-    """Feasible mixtures with each weight at its least and its most, (2 m + 1, m) with the prior."""
+    """Feasible mixtures with each weight at its least and its most, and each row at its most, with the prior."""
     from scipy.optimize import linprog
 
     m = len(prior)
     corners = [prior]
-    for j in range(m):
-        for sign in (1.0, -1.0):
-            cost = np.zeros(m)
-            cost[j] = sign
-            found = linprog(cost, A_ub=-rows, b_ub=-floor + 1e-12, A_eq=np.ones((1, m)), b_eq=[1.0], bounds=(0, 1))
-            if found.success:
-                corners.append(np.clip(found.x, 0, None) / np.clip(found.x, 0, None).sum())
+    for cost in np.vstack([np.eye(m), -np.eye(m), -rows]):
+        found = linprog(cost, A_ub=-rows, b_ub=-floor + 1e-12, A_eq=np.ones((1, m)), b_eq=[1.0], bounds=(0, 1))
+        if found.success:
+            corners.append(np.clip(found.x, 0, None) / np.clip(found.x, 0, None).sum())
     return np.array(corners)
-
-
-def _value_and_slope(A: np.ndarray, w: np.ndarray, weights: dict[str, Any]) -> tuple[float, np.ndarray]:
-    """Eq. 10 of normalised benefits A and its gradient, smooth where all tasks are even."""
-    w = np.maximum(w, FLOOR)
-    centred = A - A.mean(axis=0)
-    gaps = centred @ w
-    spread = np.sqrt(np.mean(gaps**2) + 1e-24)
-    value = weights["alpha"] * spread - weights["beta"] * np.sum(A @ w) + weights["gamma"] * np.sum(w * np.log(w))
-    slope = weights["alpha"] * (centred.T @ gaps) / (len(A) * spread) - weights["beta"] * A.sum(axis=0)
-    return float(value), slope + weights["gamma"] * (np.log(w) + 1)
 
 
 def _normalised(S: np.ndarray, weights: dict[str, Any]) -> np.ndarray:
     by = S.max(axis=1) + weights["eps"] if weights["scale"] is None else weights["scale"]
     return S / by[:, None]
-
-
-def _gap(S: np.ndarray, rows: np.ndarray, floor: np.ndarray, w: np.ndarray, weights: dict[str, Any]) -> float:
-    """The Frank-Wolfe gap: how much better the best feasible mixture is under the tangent at w."""
-    from scipy.optimize import linprog
-
-    _, slope = _value_and_slope(_normalised(S, weights), w, weights)
-    found = linprog(slope, A_ub=-rows, b_ub=-floor + FEASIBLE, A_eq=np.ones((1, len(w))), b_eq=[1.0], bounds=(0, 1))
-    return max(0.0, float(slope @ w - found.fun)) if found.success else float("inf")
-
-
-def _solve(
-    S: np.ndarray, rows: np.ndarray, floor: np.ndarray, inside: np.ndarray, free: np.ndarray, weights: dict[str, Any]
-) -> tuple[np.ndarray, bool]:
-    from scipy.optimize import minimize
-
-    A = _normalised(S, weights)
-
-    def full(v: np.ndarray) -> np.ndarray:
-        w = inside.copy()
-        w[free] = v
-        return w
-
-    def value(v: np.ndarray) -> tuple[float, np.ndarray]:
-        held, slope = _value_and_slope(A, full(v), weights)
-        return held, slope[free]
-
-    constraints = [
-        {
-            "type": "eq",
-            "fun": lambda v: np.array([np.sum(full(v)) - 1]),
-            "jac": lambda v: np.ones((1, int(free.sum()))),
-        },
-        {"type": "ineq", "fun": lambda v: rows @ full(v) - floor, "jac": lambda v: rows[:, free]},
-    ]
-    best, solved = inside, False
-    for _ in range(3):  # again from where it stopped: SLSQP gives up early near a corner of the feasible set
-        found = minimize(
-            value,
-            best[free],
-            jac=True,
-            method="SLSQP",
-            bounds=[(0.0, 1.0)] * int(free.sum()),
-            constraints=constraints,
-            options={"maxiter": 500, "ftol": 1e-13},
-        )
-        w = np.clip(full(found.x), 0, None)
-        if not np.isfinite(w).all() or w.sum() <= 0:
-            break
-        w /= w.sum()
-        better = objective(S, w, **weights).value < objective(S, best, **weights).value - 1e-12
-        if _residual(rows, floor, w) > FEASIBLE or not better:
-            solved = solved or bool(found.success)
-            break
-        best, solved = w, bool(found.success)
-    return best, solved
 
 
 @dataclass(eq=False)

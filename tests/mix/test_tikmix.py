@@ -29,6 +29,32 @@ def test_no_feasible_mixture_of_a_fine_grid_is_better(seed: int) -> None:
     assert found.objective.value <= best + 1e-7
 
 
+@pytest.mark.parametrize(
+    "S",
+    [
+        [[1, 1, 1], [1, 0, 2], [1, 0, 1]],  # a task that all groups help alike
+        [[1, 2, 0.5], [1, 2, 0.5], [2, 4, 1]],  # tasks that ask for the same
+        [[1, 2, 0], [0.5, 0, 1]],  # what helps one harms the other
+    ],
+)
+def test_bounds_that_repeat_each_other(S: list[list[float]]) -> None:
+    prior, grid = np.full(3, 1 / 3), mixture_grid(3, 60)
+    for alpha in (0.0, 1.0, 3.0):
+        found = optimal_mixture(S, prior, alpha=alpha, beta=2.0, gamma=0.1)
+        assert found.solved and found.gap < 1e-6 and found.residual < 1e-7
+        allowed = grid[(grid @ np.transpose(S) >= np.dot(S, prior) - 1e-12).all(axis=1)]
+        best = min(objective(S, w, alpha=alpha, beta=2.0, gamma=0.1).value for w in allowed)
+        assert found.objective.value <= best + 1e-7
+
+
+def test_one_task_is_a_softmax_of_benefits() -> None:
+    S = np.array([[0.5, 1.0, 0.75]])
+    found = optimal_mixture(S, [1.0, 0.0, 0.0], gamma=0.5, eps=0.0)
+    assert found.weights == pytest.approx(np.exp(2 * S[0]) / np.exp(2 * S[0]).sum(), abs=1e-6)
+    with pytest.raises(BadInput, match="not convex"):
+        optimal_mixture(S, [1.0, 0.0, 0.0], gamma=-1.0)
+
+
 def test_objective_by_hand() -> None:
     held = objective([[2.0, 0.0], [0.0, 4.0]], [0.5, 0.5], eps=0.0)
     assert held.normalised.tolist() == [0.5, 0.5] and held.spread == 0 and held.total == 1
