@@ -24,7 +24,7 @@ def n_unique_tags(tags: Tags) -> int:
     return len(_document_frequencies(tags))
 
 
-def tag_coverage(tags: Tags, universe: int | Collection[Hashable]) -> float:
+def tag_coverage(tags: Tags, universe: float | Collection[Hashable]) -> float:
     """Distinct tags over the tags there are; with the tags themselves given, those outside of them don't count.
 
     Args:
@@ -34,11 +34,11 @@ def tag_coverage(tags: Tags, universe: int | Collection[Hashable]) -> float:
     Raises:
         BadInput: the universe is empty.
     """
-    size = universe if isinstance(universe, int) else len(set(universe))
+    size = len(set(universe)) if isinstance(universe, Collection) else universe
     if size < 1:
         raise BadInput("tag_coverage needs a universe of at least one tag")
-    found: Collection[Hashable] = _document_frequencies(tags)
-    return len(found if isinstance(universe, int) else set(found) & set(universe)) / size
+    found = set(_document_frequencies(tags))
+    return len(found & set(universe) if isinstance(universe, Collection) else found) / size
 
 
 def tag_entropy(tags: Tags) -> float:

@@ -197,7 +197,13 @@ def vendi_scores(
 
 
 def vendi_score_kernel(
-    K: Any, q: float | str = 1.0, *, p: Any = None, normalize: bool = False, eig_tol: float | None = None
+    K: Any,
+    q: float | str = 1.0,
+    *,
+    p: Any = None,
+    normalize: bool = False,
+    eig_tol: float | None = None,
+    unit_diagonal: bool = True,
 ) -> float:
     """The Vendi score of a kernel matrix: :func:`vendi_score` with kernel="precomputed".
 
@@ -207,6 +213,8 @@ def vendi_score_kernel(
         p: (n,) weights, which sum to 1; None weighs all alike.
         normalize: replace K_ij by K_ij / sqrt(K_ii K_jj) first.
         eig_tol: share of the largest eigenvalue below which one counts as 0; None is 1e-10 for q < 1, else 1e-12.
+        unit_diagonal: refuse a diagonal that is not 1; False puts any spectrum into the formula, as the authors' code
+            does, and the value is then no number of items.
 
     Raises:
         BadInput: as :func:`vendi_score`.
@@ -216,7 +224,8 @@ def vendi_score_kernel(
     >>> vendi_score_kernel([[1.0, 1.0], [1.0, 1.0]], q="inf")
     1.0
     """
-    return vendi_of_eigenvalues(kernel_eigenvalues(K, p=p, normalize=normalize), q, eig_tol=eig_tol)
+    values = kernel_eigenvalues(K, p=p, normalize=normalize, unit_diagonal=unit_diagonal)
+    return vendi_of_eigenvalues(values, q, eig_tol=eig_tol)
 
 
 @dataclass(frozen=True)
@@ -256,7 +265,9 @@ def spectral_gradient(lam: np.ndarray, q: float, eig_tol: float | None = None) -
     return g, False
 
 
-def vendi_gradient(K: Any, q: float | str = 1.0, *, p: Any = None, eig_tol: float | None = None) -> VendiGradient:
+def vendi_gradient(
+    K: Any, q: float | str = 1.0, *, p: Any = None, eig_tol: float | None = None, unit_diagonal: bool = True
+) -> VendiGradient:
     """The gradient of the Vendi score with respect to the kernel: dVS = sum over ordered pairs of G_ij dK_ij.
 
     G = D^(1/2) V diag(g) V^T D^(1/2) for A = V diag(lambda) V^T, g_i = dVS/d lambda_i. Eigenvalues that count as 0
@@ -267,12 +278,13 @@ def vendi_gradient(K: Any, q: float | str = 1.0, *, p: Any = None, eig_tol: floa
         q: the order, from 0 to inf.
         p: (n,) weights, which sum to 1; None weighs all alike.
         eig_tol: share of the largest eigenvalue below which one counts as 0; None is 1e-10 for q < 1, else 1e-12.
+        unit_diagonal: refuse a diagonal that is not 1.
 
     Raises:
         BadInput: as :func:`vendi_score_kernel`.
     """
     q = order(q)
-    kernel_eigenvalues(K, p=p)  # the checks
+    kernel_eigenvalues(K, p=p, unit_diagonal=unit_diagonal)  # the checks
     K = np.asarray(K, dtype=np.float64)
     w = item_weights(p, len(K))
     roots = np.full(len(K), len(K) ** -0.5) if w is None else np.sqrt(w)

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 
 from polyculture.errors import BadInput
@@ -17,6 +18,7 @@ def test_a_tag_twice_in_a_sample_counts_once():
 def test_coverage_of_a_number_or_of_named_tags():
     assert tag_coverage([["a"], ["x"]], 4) == 0.5
     assert tag_coverage([["a"], ["x"]], ["a", "b"]) == 0.5
+    assert tag_coverage([["a"], ["x"]], 4.0) == tag_coverage([["a"], ["x"]], np.int64(4)) == 0.5
     with pytest.raises(BadInput, match="universe"):
         tag_coverage([["a"]], [])
 

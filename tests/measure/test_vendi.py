@@ -131,6 +131,16 @@ def test_normalisation() -> None:
     )
 
 
+def test_a_diagonal_that_is_not_one_is_scored_if_that_is_asked_for() -> None:
+    K = np.diag([4.0, 1.0, 1.0, 2.0])  # eigenvalues of K/4: 1, 1/4, 1/4, 1/2
+    assert vendi_score_kernel(K, unit_diagonal=False) == pytest.approx(2**1.5)
+    assert vendi_score_kernel(K, 2, unit_diagonal=False) == pytest.approx(1 / 1.375)
+    with pytest.raises(BadInput, match="normalize=True"):
+        vendi_gradient(K)
+    G = vendi_gradient(K, 2, unit_diagonal=False).gradient
+    np.testing.assert_allclose(G, -2 * K / 16 / 1.375**2, atol=1e-15)
+
+
 @pytest.mark.parametrize(
     ("K", "message"),
     [

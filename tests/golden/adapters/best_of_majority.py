@@ -3,6 +3,7 @@ from __future__ import annotations
 from polyculture.decode.best_of_majority import best_of_majority
 from polyculture.decode.groups import by_count, by_score, group_answers
 from polyculture.decode.soft_best_of_n import soft_best_of_n_probabilities
+from tests.golden.adapters.given import given
 
 
 def _groups(inputs):
@@ -34,7 +35,7 @@ def _soft_bon_probabilities(inputs, params):
     groups = _groups(inputs)
     return {
         "groups": [g.key for g in groups],
-        "probabilities": soft_best_of_n_probabilities(groups, params["beta"]),
+        "probabilities": soft_best_of_n_probabilities(groups, **given(params, "beta")),
     }
 
 

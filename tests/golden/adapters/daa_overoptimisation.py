@@ -13,10 +13,11 @@ from polyculture.align.direct import (
     win_probability,
 )
 from polyculture.measure.over_optimisation import top_k_entropy
+from tests.golden.adapters.given import given
 
 
 def _tensors(inputs, *names):
-    return [torch.tensor(inputs[name], dtype=torch.float64) for name in names]
+    return [torch.tensor([float(x) for x in inputs[name]], dtype=torch.float64) for name in names]
 
 
 def _four(inputs):
@@ -25,22 +26,22 @@ def _four(inputs):
 
 def _ipo(inputs, params):
     return {
-        "losses_paper_form": ipo_loss(*_four(inputs), tau=params["tau"]),
-        "losses_trl_form": ipo_loss(*_four(inputs), tau=params["tau"], form="unscaled"),
+        "losses_paper_form": ipo_loss(*_four(inputs), **given(params, "tau")),
+        "losses_trl_form": ipo_loss(*_four(inputs), **given(params, "tau"), form="unscaled"),
     }
 
 
 def _hinge(inputs, params):
     w, l, ref = _tensors(inputs, "policy_w_mean", "policy_l_mean", "ref_w_mean")
     return {
-        "hinge": hinge_term(w, l, gamma=params["gamma"]),
+        "hinge": hinge_term(w, l, **given(params, "gamma")),
         "reg": hinge_regulariser(w, ref),
-        "total": hinge_loss(w, l, ref, gamma=params["gamma"], alpha=params["alpha"]),
+        "total": hinge_loss(w, l, ref, **given(params, "gamma", "alpha")),
     }
 
 
 def _top_k(inputs, params):
-    found = top_k_entropy([[float(x) for x in row] for row in inputs["logits"]], k=params["k"], base=params["base"])
+    found = top_k_entropy([[float(x) for x in row] for row in inputs["logits"]], **given(params, "k", "base"))
     return {
         "mass": found.mass,
         "entropy_renormalised": found.entropy,
@@ -58,12 +59,12 @@ def _win(inputs, params):
 
 OPS = {
     "dpo_loss": lambda i, p: {
-        "losses": dpo_loss(*_four(i), beta=p["beta"]),
+        "losses": dpo_loss(*_four(i), **given(p, "beta")),
         "delta": preference_margin(*_four(i)),
     },
     "ipo_loss": _ipo,
     "hinge_loss": _hinge,
     "topk_entropy": _top_k,
     "win_probability": _win,
-    "dpo_nll_loss": lambda i, p: {"losses": dpo_nll_loss(*_four(i), beta=p["beta"], nll_weight=p["lambda"])},
+    "dpo_nll_loss": lambda i, p: {"losses": dpo_nll_loss(*_four(i), **given(p, "beta", nll_weight="lambda"))},
 }

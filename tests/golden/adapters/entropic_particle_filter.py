@@ -8,6 +8,7 @@ from polyculture.decode.particles import (
     systematic_resampling,
     tempered_probabilities,
 )
+from tests.golden.adapters.given import given
 
 
 def _floats(values):
@@ -29,33 +30,24 @@ def _annealing_temperature(inputs, params):
     p = _floats(inputs["probabilities"])
     return {
         "temperatures": [
-            annealing_temperature(
-                p,
-                entry["t"],
-                entry["T"],
-                method=entry["method"],
-                ess_threshold=entry["ess_threshold"],
-                early_phase=entry["early_phase"],
-            )
+            annealing_temperature(p, entry["t"], entry["T"], **given(entry, "method", "ess_threshold", "early_phase"))
             for entry in params["grid"]
         ]
     }
 
 
 def _tempered_probabilities(inputs, params):
-    return {"probabilities": tempered_probabilities(_floats(inputs["log_weights"]), params["temperature"])}
+    return {"probabilities": tempered_probabilities(_floats(inputs["log_weights"]), **given(params, "temperature"))}
 
 
 def _systematic_resampling(inputs, params):
-    p, n = _floats(inputs["probabilities"]), params["n"]
-    return {"indices_by_u": [systematic_resampling(p, u, n).tolist() for u in inputs["u"]]}
+    p, options = _floats(inputs["probabilities"]), given(params, "n")
+    return {"indices_by_u": [systematic_resampling(p, u, **options).tolist() for u in inputs["u"]]}
 
 
 def _ess_temperature_resample(inputs, params):
     p = _floats(inputs["probabilities"])
-    temperature = annealing_temperature(
-        p, params["t"], params["T"], ess_threshold=params["ess_threshold"], early_phase=params["early_phase"]
-    )
+    temperature = annealing_temperature(p, params["t"], params["T"], **given(params, "ess_threshold", "early_phase"))
     return {
         "ess": effective_sample_size(p),
         "temperature": temperature,

@@ -4,6 +4,7 @@ from dataclasses import asdict
 
 from polyculture.decode.best_of_n import best_of_n
 from polyculture.decode.fusion_measures import character_attribution, segment_fusion, segment_majority, win_rate
+from tests.golden.adapters.given import given
 
 
 def _best_of_n(inputs, params):
@@ -11,7 +12,7 @@ def _best_of_n(inputs, params):
 
 
 def _character_attribution(inputs, params):
-    return asdict(character_attribution(inputs["candidates"], inputs["fused"], autojunk=params["autojunk"]))
+    return asdict(character_attribution(inputs["candidates"], inputs["fused"], **given(params, "autojunk")))
 
 
 def _segment_quality_fusion(inputs, params):

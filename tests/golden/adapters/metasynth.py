@@ -4,12 +4,13 @@ from polyculture.measure.compression import compression_ratio
 from polyculture.measure.ngrams import distinct_n, mean_inverse_frequency, ngram_diversity_sum, self_repetition
 from polyculture.measure.spread import chamfer_distance, diversity_coefficient, remote_clique
 from polyculture.measure.tokens import blank_separated
+from tests.golden.adapters.given import given
 
 
 def _texts(inputs, params):
     docs = inputs["docs"]
     return {
-        "ngram_diversity_sum": ngram_diversity_sum(docs, n_max=params["N"]),
+        "ngram_diversity_sum": ngram_diversity_sum(docs, **given(params, n_max="N")),
         "distinct_1": distinct_n(docs, n=1, tokenize=blank_separated),
         "distinct_4": distinct_n(docs, n=4, tokenize=blank_separated),
         "self_repetition_4": self_repetition(docs, n=4),

@@ -17,10 +17,11 @@ from polyculture.measure.quality_measures import perplexity
 from polyculture.measure.spread import mean_nn_distance, mean_pairwise_distance, novelty
 from polyculture.measure.tags import effective_tags, mean_tags, n_unique_tags, tag_coverage, tag_entropy
 from polyculture.measure.vendi import vendi_score
+from tests.golden.adapters.given import given
 
 
 def _lexical(inputs, params):
-    tokens, window = inputs["tokens"], params["mattr_window"]
+    tokens, window = inputs["tokens"], params.get("mattr_window", 10)
     return {
         "ttr": type_token_ratio(tokens),
         "root_ttr": root_type_token_ratio(tokens),
@@ -31,13 +32,13 @@ def _lexical(inputs, params):
 
 
 def _mtld(inputs, params):
-    value = mtld(inputs["tokens"], threshold=params["threshold"], min_tokens=params["min_tokens_in_factor"])
+    value = mtld(inputs["tokens"], **given(params, "threshold", min_tokens="min_tokens_in_factor"))
     return {"mtld": value}
 
 
 def _bleu(inputs, params):
-    texts, max_n = inputs["texts"], params["max_n"]
-    return {"self_bleu": self_bleu(texts, max_n=max_n), "pairwise_bleu": pairwise_bleu(texts, max_n=max_n)}
+    texts, options = inputs["texts"], given(params, "max_n")
+    return {"self_bleu": self_bleu(texts, **options), "pairwise_bleu": pairwise_bleu(texts, **options)}
 
 
 def _spread(inputs, params):
@@ -46,7 +47,7 @@ def _spread(inputs, params):
         "mean_cosine_distance": mean_pairwise_distance(X, metric="cosine"),
         "mean_euclidean_distance": mean_pairwise_distance(X, metric="euclidean"),
         "mean_nn_distance": mean_nn_distance(X),
-        "novelty_k": novelty(X, k=params["k"]),
+        "novelty_k": novelty(X, **given(params, "k")),
         "vendi_cosine": vendi_score(X),
     }
 
@@ -63,8 +64,8 @@ def _tags(inputs, params):
 
 
 def _expressions(inputs, params):
-    nodes, depth = zip(*map(expression_size, inputs["expressions"]), strict=True)
-    return {"n_nodes": nodes, "depth": depth}
+    sizes = [expression_size(expression) for expression in inputs["expressions"]]
+    return {"n_nodes": [nodes for nodes, _ in sizes], "depth": [depth for _, depth in sizes]}
 
 
 def _perplexity(inputs, params):
@@ -81,8 +82,8 @@ OPS = {
     "lexical_diversity": _lexical,
     "mtld": _mtld,
     "bleu_diversity": _bleu,
-    "ngram_diversity": lambda i, p: {"ngram_diversity": ngram_diversity(i["texts"], ns=p["ns"])},
-    "compression_ratio": lambda i, p: {"compression_ratio": compression_ratio(i["texts"], level=p["level"])},
+    "ngram_diversity": lambda i, p: {"ngram_diversity": ngram_diversity(i["texts"], **given(p, "ns"))},
+    "compression_ratio": lambda i, p: {"compression_ratio": compression_ratio(i["texts"], **given(p, "level"))},
     "embedding_spread": _spread,
     "tag_measures": _tags,
     "expression_complexity": _expressions,

@@ -5,20 +5,25 @@ from functools import partial
 from polyculture.measure.ngrams import distinct_averaged, distinct_n, ead, ead_n, text_ngrams
 from polyculture.measure.overlap import ngram_cosine_diversity
 from polyculture.measure.per_input import diversity_by_input, nli_pair_values, nli_value, similarity_to_diversity
+from tests.golden.adapters.given import given
 
 
 def _orders(params):
-    return {"n_min": params["n_min"], "n_max": params["n_max"]}
+    return given(params, "n_min", "n_max")
+
+
+def _vocabulary(params):
+    return given(params, vocabulary_size="vocab_size")
 
 
 def _by_input(inputs, params):
     known = {
         "averaged_distinct_ngrams": partial(distinct_averaged, **_orders(params)),
-        "ead_averaged_distinct_ngrams": partial(
-            ead, **_orders(params), vocabulary_size=params.get("vocab_size", 50257)
-        ),
+        "ead_averaged_distinct_ngrams": partial(ead, **_orders(params), **_vocabulary(params)),
     }
-    report = diversity_by_input(inputs["outputs_per_input"], metrics={name: known[name] for name in params["metrics"]})
+    report = diversity_by_input(
+        inputs["outputs_per_input"], metrics={name: known[name] for name in params.get("metrics", known)}
+    )
     shaped = {}
     for name, found in report.metrics.items():
         shaped |= {
@@ -36,11 +41,11 @@ def _nli(inputs, params):
 
 
 def _summary(inputs, params):
-    texts, n, V = inputs["texts"], params["n"], params["vocab_size"]
+    texts, n, vocabulary = inputs["texts"], params.get("n", 3), _vocabulary(params)
     return {
         f"distinct_{n}": distinct_n(texts, n=n),
-        f"ead_{n}": ead_n(texts, n=n, vocabulary_size=V),
-        "ead_avg_1to5": ead(texts, vocabulary_size=V),
+        f"ead_{n}": ead_n(texts, n=n, **vocabulary),
+        "ead_avg_1to5": ead(texts, **vocabulary),
         "distinct_avg_1to5": distinct_averaged(texts),
     }
 
@@ -48,10 +53,10 @@ def _summary(inputs, params):
 OPS = {
     "lines_to_ngrams": lambda i, p: {"ngrams": text_ngrams(i["texts"], p["n"])},
     "distinct_n": lambda i, p: {"value": distinct_n(i["texts"], n=p["n"])},
-    "ead_n": lambda i, p: {"value": ead_n(i["texts"], n=p["n"], vocabulary_size=p["vocab_size"])},
-    "ead_averaged": lambda i, p: {"value": ead(i["texts"], **_orders(p), vocabulary_size=p["vocab_size"])},
+    "ead_n": lambda i, p: {"value": ead_n(i["texts"], n=p["n"], **_vocabulary(p))},
+    "ead_averaged": lambda i, p: {"value": ead(i["texts"], **_orders(p), **_vocabulary(p))},
     "distinct_averaged": lambda i, p: {"value": distinct_averaged(i["texts"], **_orders(p))},
-    "ngram_cosine_diversity": lambda i, p: {"value": ngram_cosine_diversity(i["texts"], n=p["n"])},
+    "ngram_cosine_diversity": lambda i, p: {"value": ngram_cosine_diversity(i["texts"], **given(p, "n"))},
     "similarity_to_diversity": lambda i, p: {"value": similarity_to_diversity(i["similarities"])},
     "per_and_across_input": _by_input,
     "nli_pair_value": _nli,

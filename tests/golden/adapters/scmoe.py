@@ -10,6 +10,7 @@ from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock
 
 from polyculture.decode.scmoe import contrast
 from polyculture.llm.routing import routing
+from tests.golden.adapters.given import given
 
 
 def tensor(values: Any) -> torch.Tensor:
@@ -21,10 +22,7 @@ def contrast_step(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, A
     z = contrast(
         tensor(inputs["z_strong"]),
         tensor(inputs["z_weak"]),
-        beta=params["beta"],
-        alpha=params["alpha"],
-        strong_temperature=params["t_strong"],
-        weak_temperature=params["t_weak"],
+        **given(params, "beta", "alpha", strong_temperature="t_strong", weak_temperature="t_weak"),
     )
     valid = [torch.nonzero(row > -torch.inf).flatten() for row in z]
     return {
@@ -41,7 +39,7 @@ def rank_routing(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, An
     config = MixtralConfig(
         hidden_size=x.shape[1],
         intermediate_size=len(experts[0]["w1"]),
-        num_local_experts=params["n_experts"],
+        num_local_experts=len(experts),
         num_experts_per_tok=1,
     )
     config._experts_implementation = "eager"

@@ -14,19 +14,20 @@ from polyculture.decode.skills import (
     skill_profile,
     trim_replacement,
 )
+from tests.golden.adapters.given import given
 
 
 def _global_strength(inputs, params):
-    totals, strength = global_strength(inputs["profiles"], params["temperature"])
+    totals, strength = global_strength(inputs["profiles"], **given(params, "temperature"))
     return {"totals": totals, "strength": strength}
 
 
 def _normalise_strength(inputs, params):
-    return {"strength": normalised_strength(inputs["totals"], params["temperature"])}
+    return {"strength": normalised_strength(inputs["totals"], **given(params, "temperature"))}
 
 
 def _recruit_probabilities(inputs, params):
-    _, strength = global_strength(inputs["profiles"], params["temperature"])
+    _, strength = global_strength(inputs["profiles"], **given(params, "temperature"))
     scores = local_scores(inputs["profiles"], inputs["query_keywords"])
     return {"local_scores": scores, "probabilities": recruit_probabilities(scores, strength)}
 
@@ -36,27 +37,31 @@ def _recruit_from_scores(inputs, params):
 
 
 def _trim_replacement(inputs, params):
-    counts = inputs["counts"]
-    return {f"replace_{name}": trim_replacement(counts, name, params["threshold"]) for name in counts}
+    counts, options = inputs["counts"], given(params, "threshold")
+    return {f"replace_{name}": trim_replacement(counts, name, **options) for name in counts}
 
 
 def _keyword_annotation(inputs, params):
-    parsed = [parse_keywords(text) for text in inputs["llm_outputs"][: params["n_samples"]]]
-    kept = repeated_keywords(parsed, max_len=params["max_len"], more_than=params["min_count_exclusive"])
+    parsed = [parse_keywords(text) for text in inputs["llm_outputs"][: params.get("n_samples")]]
+    kept = repeated_keywords(parsed, **given(params, "max_len", more_than="min_count_exclusive"))
     return {"parsed": parsed, "kept": kept}
 
 
 def _skill_profile(inputs, params):
     right = [
-        parse_choice(output, params["n_choices"]) == sample["gold_answer"]
-        for sample, output in zip(inputs["samples"], inputs["model_outputs"], strict=True)
+        choice == sample["gold_answer"]
+        for sample, choice in zip(inputs["samples"], _choices(inputs["model_outputs"], params), strict=True)
     ]
     profile = skill_profile([sample["keywords"] for sample in inputs["samples"]], right)
     return {"profile": profile.scores, "accuracy_percent": profile.accuracy_percent}
 
 
+def _choices(texts, params):
+    return [parse_choice(text, **given(params, "n_choices")) or "N/A" for text in texts]
+
+
 def _parse_choice(inputs, params):
-    return {"choices": [parse_choice(text, params["n_choices"]) or "N/A" for text in inputs["texts"]]}
+    return {"choices": _choices(inputs["texts"], params)}
 
 
 def _map_keywords(inputs, params):

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from polyculture.decode.top_h import entropy_constrained_mass, top_h_mask, truncation
+from tests.golden.adapters.given import given
 
 
 def logits(inputs: dict[str, Any]) -> torch.Tensor:
@@ -20,8 +21,8 @@ def ids(mask: torch.Tensor) -> list[int]:
 
 def paper(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
     z = logits(inputs)
-    mask = top_h_mask(z, params["alpha"], temperature=params["temperature"])
-    cut = truncation(z, mask, temperature=params["temperature"])
+    mask = top_h_mask(z, **given(params, "alpha", "temperature"))
+    cut = truncation(z, mask, **given(params, "temperature"))
     return {
         "kept_token_ids": ids(mask),
         "H_p": cut.entropy.item(),
@@ -32,18 +33,17 @@ def paper(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
 
 
 def reference(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
-    mask = top_h_mask(
-        logits(inputs), params["alpha"], temperature=params["temperature"], rule="reference", top_n=params["top_n"]
-    )
-    return {"kept_token_ids": ids(mask)}
+    options = given(params, "alpha", "temperature", "top_n")
+    return {"kept_token_ids": ids(top_h_mask(logits(inputs), rule="reference", **options))}
 
 
 def hf(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
-    return {"kept_token_ids": ids(top_h_mask(logits(inputs), params["top_h"], rule="hf", top_n=params["top_n"]))}
+    options = given(params, "top_n", alpha="top_h")
+    return {"kept_token_ids": ids(top_h_mask(logits(inputs), rule="hf", **options))}
 
 
 def ecmm(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
-    best = entropy_constrained_mass(np.array(inputs["p"]), params["alpha"])
+    best = entropy_constrained_mass(np.array(inputs["p"]), **given(params, "alpha"))
     return {
         "optimal_mass": best.mass,
         "optimal_subset": list(best.subset),

@@ -8,10 +8,11 @@ from typing import Any
 from polyculture.measure.ngram_vendi import ngram_vendi
 from polyculture.measure.vendi import intdiv, vendi_score, vendi_score_kernel
 from polyculture.space.kernels import linear_kernel, unit_rows
+from tests.golden.adapters.given import given
 
 
 def score(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
-    options = {"normalize": params.get("normalize", False), "p": inputs.get("p")}
+    options = {"normalize": params.get("normalize", False), "p": inputs.get("p"), "unit_diagonal": False}
     return {"vendi_score": vendi_score_kernel(inputs["K"], params.get("q", 1), **options)}
 
 
@@ -28,7 +29,7 @@ def average_similarity(inputs: dict[str, Any], params: dict[str, Any]) -> dict[s
 
 
 def ngrams(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
-    return {"vendi_score": ngram_vendi(inputs["texts"], ns=tuple(params["ns"]))}
+    return {"vendi_score": ngram_vendi(inputs["texts"], **given(params, "ns"))}
 
 
 OPS: dict[str, Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]] = {

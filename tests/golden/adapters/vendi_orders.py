@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from polyculture.measure.vendi import vendi_gradient, vendi_score_kernel, vendi_scores
+from polyculture.measure.spectrum import kernel_eigenvalues
+from polyculture.measure.vendi import vendi_gradient, vendi_of_eigenvalues, vendi_score_kernel
 from polyculture.space.discrete_kernels import class_kernel
 
 
 def by_order(K: Any, params: dict[str, Any], p: Any = None) -> dict[str, Any]:
-    scores = vendi_scores(K, params["q"], kernel="precomputed", p=p, eig_tol=params.get("eig_tol"))
-    return {"vendi_score_by_q": {str(q): value for q, value in scores.items()}}
+    values, tolerance = kernel_eigenvalues(K, p=p, unit_diagonal=False), params.get("eig_tol")
+    return {"vendi_score_by_q": {str(q): vendi_of_eigenvalues(values, q, eig_tol=tolerance) for q in params["q"]}}
 
 
 def orders(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
@@ -24,11 +25,13 @@ def class_sizes(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, Any
 
 
 def order_zero(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
-    return {"vendi_score": vendi_score_kernel(inputs["K"], params["q"], eig_tol=params.get("eig_tol"))}
+    options = {"eig_tol": params.get("eig_tol"), "unit_diagonal": False}
+    return {"vendi_score": vendi_score_kernel(inputs["K"], params.get("q", 0), **options)}
 
 
 def gradient(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
-    return {"grad_by_q": {str(q): vendi_gradient(inputs["K"], q).gradient for q in params["q"]}}
+    options = {"eig_tol": params.get("eig_tol"), "unit_diagonal": False}
+    return {"grad_by_q": {str(q): vendi_gradient(inputs["K"], q, **options).gradient for q in params["q"]}}
 
 
 OPS: dict[str, Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]] = {
