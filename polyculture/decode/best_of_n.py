@@ -28,9 +28,10 @@ def best_of_n(scores: Sequence[float]) -> int:
     1
     """
     held = np.asarray(scores, dtype=np.float64)
-    if held.size == 0 or np.isnan(held).all():
+    numbers = np.flatnonzero(~np.isnan(held))  # nanargmax would take a NaN for the -inf beside it
+    if numbers.size == 0:
         raise BadInput("best-of-n needs at least one score that is a number")
-    return int(np.nanargmax(held))
+    return int(numbers[np.argmax(held[numbers])])
 
 
 @dataclass(frozen=True)

@@ -167,13 +167,13 @@ def trim_replacement(counts: Mapping[str, int], expert: str, threshold: float = 
         BadInput: no expert is frequent.
     """
     whole = sum(counts.values())
-    frequent = {name: count for name, count in counts.items() if whole and count / whole >= threshold and count > 0}
+    frequent = {name: count for name, count in counts.items() if whole and count / whole >= threshold}
     if not frequent:
         raise BadInput(f"no expert holds {threshold:.0%} of the slots; lower the threshold")
     if expert in frequent:
         return {expert: 1.0}
     held = sum(frequent.values())
-    return {name: count / held for name, count in frequent.items()}
+    return {name: count / held for name, count in frequent.items() if count}
 
 
 def map_keywords(
@@ -196,5 +196,7 @@ def map_keywords(
         raise BadInput("a keyword's embedding is not finite")
     if not targets.size:
         return []
-    nearest = np.argmax(targets @ unit_rows(held).T, axis=1)
+    similarity = unit_rows(targets.astype(np.float64)) @ unit_rows(held.astype(np.float64)).T
+    # A matrix product need not round equal columns alike: what is as near but for rounding counts as equal.
+    nearest = np.argmax(similarity >= similarity.max(axis=1, keepdims=True) - 1e-12, axis=1)
     return [available[int(i)] for i in nearest]

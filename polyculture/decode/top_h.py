@@ -28,7 +28,10 @@ from polyculture.errors import BadInput, unknown
 Rule = Literal["paper", "reference", "hf"]
 
 SLACK = 1e-12
-"""Absolute, on entropies in nats: a prefix that meets its bound exactly is kept in spite of rounding."""
+"""On entropies in nats: a prefix that meets its bound exactly is kept in spite of rounding.
+
+Absolute under the rule "paper", where H(q) is a difference of larger numbers; a share of the bound under the others.
+"""
 
 _PREFIX = 128  # a first guess at how many tokens a step keeps; rows that keep more are searched further
 _FLOOR = -1000.0  # exp underflows to 0 long before, and 0 * floor is 0 where 0 * -inf is nan
@@ -214,7 +217,7 @@ def _cut(
         mass = p.cumsum(-1)  # G_i
         within = partial / mass + mass.log() <= alpha * entropy + SLACK
     else:
-        within = partial <= alpha * partial[:, -1:] + SLACK
+        within = partial <= alpha * partial[:, -1:] * (1 + SLACK)  # both sums are tiny where a row is nearly certain
     count = (within & (p > 0)).sum(-1, keepdim=True).clamp_min_(1)  # both entropies rise with every token
 
     keep = torch.arange(order.shape[1], device=z.device) < count

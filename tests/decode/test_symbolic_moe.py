@@ -152,7 +152,13 @@ def test_trim_and_map() -> None:
     assert trim_replacement({"a": 19, "b": 1}, "b", 0.05) == {"b": 1.0}  # a share of exactly the threshold stays
     with pytest.raises(BadInput, match="threshold"):
         trim_replacement({"a": 1, "b": 1}, "a", 0.9)
+    assert trim_replacement({"a": 1, "b": 0}, "b", 0.0) == {"b": 1.0}  # no share is below 0
     assert map_keywords(np.array([[0.0, 2.0], [0.0, 0.0]]), np.eye(2), ["x", "y"]) == ["y", "x"]
+    rng = np.random.default_rng(0)
+    for width in (3, 6, 64):  # equal directions are equal, however the product rounds them
+        rows = rng.normal(size=(9, width))
+        names = [str(i) for i in range(27)]
+        assert map_keywords(rows, np.vstack([rows, rows, 3 * rows]), names) == names[:9]
     with pytest.raises(BadInput, match="finite"):
         map_keywords(np.array([[np.nan, 1.0]]), np.eye(2), ["x", "y"])
     with pytest.raises(BadInput, match="one embedding"):

@@ -53,6 +53,14 @@ def test_the_hf_rule_is_the_one_of_transformers() -> None:
     assert torch.equal(TopH(0.4, rule="hf")(None, scores), TopHLogitsWarper(0.4)(None, scores))
 
 
+@pytest.mark.parametrize("certainty", [20.0, 30.0, 50.0, 200.0])
+def test_the_hf_rule_is_the_one_of_transformers_where_a_row_is_nearly_certain(certainty: float) -> None:
+    scores = torch.linspace(0.0, 1.0, 12, dtype=torch.float64).repeat(2, 1)
+    scores[0, 3] = scores[1, 7] = certainty
+    for alpha in (0.1, 0.4, 0.7):
+        assert torch.equal(TopH(alpha, rule="hf")(None, scores), TopHLogitsWarper(alpha)(None, scores))
+
+
 @pytest.mark.parametrize(("n", "alpha", "kept"), [(81, 0.5, 9), (16, 0.5, 4), (1000, 2 / 3, 100), (100, 0.01, 1)])
 def test_of_n_equal_tokens_the_paper_keeps_n_to_the_alpha_lowest_ids(n: int, alpha: float, kept: int) -> None:
     for dtype in (torch.float64, torch.float32, torch.bfloat16):

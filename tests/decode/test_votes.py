@@ -31,6 +31,7 @@ def pool(keys: list[int | None], scores: list[float]) -> list[Candidate]:
 
 def test_best_of_n() -> None:
     assert best_of_n([-3.0, math.nan, -1.0, -1.0]) == 2
+    assert best_of_n([math.nan, -math.inf]) == 1
     with pytest.raises(BadInput):
         best_of_n([])
     assert BestOfN().rerank(pool([1, 2, 3], [0.1, 0.9, 0.9]), k=2).keys == ("2", "3")
