@@ -179,7 +179,7 @@ def ngram_cosine_diversity(texts: Sequence[str], *, n: int = 3, tokenize: Tokeni
     unit = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
     pooled = counts.T @ unit
     similarities = float(pooled @ pooled) - np.count_nonzero(norms)
-    return 1.0 - max(0.0, similarities) / (len(held) * (len(held) - 1))
+    return float(1.0 - max(0.0, similarities) / (len(held) * (len(held) - 1)))
 
 
 def _orders(max_n: int) -> range:

@@ -35,7 +35,7 @@ def _soft_bon_probabilities(inputs, params):
     groups = _groups(inputs)
     return {
         "groups": [g.key for g in groups],
-        "probabilities": soft_best_of_n_probabilities(groups, **given(params, "beta")),
+        "probabilities": soft_best_of_n_probabilities(groups, **given(params, "beta")).tolist(),
     }
 
 

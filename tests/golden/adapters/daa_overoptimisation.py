@@ -26,26 +26,26 @@ def _four(inputs):
 
 def _ipo(inputs, params):
     return {
-        "losses_paper_form": ipo_loss(*_four(inputs), **given(params, "tau")),
-        "losses_trl_form": ipo_loss(*_four(inputs), **given(params, "tau"), form="unscaled"),
+        "losses_paper_form": ipo_loss(*_four(inputs), **given(params, "tau")).tolist(),
+        "losses_trl_form": ipo_loss(*_four(inputs), **given(params, "tau"), form="unscaled").tolist(),
     }
 
 
 def _hinge(inputs, params):
     w, l, ref = _tensors(inputs, "policy_w_mean", "policy_l_mean", "ref_w_mean")
     return {
-        "hinge": hinge_term(w, l, **given(params, "gamma")),
-        "reg": hinge_regulariser(w, ref),
-        "total": hinge_loss(w, l, ref, **given(params, "gamma", "alpha")),
+        "hinge": hinge_term(w, l, **given(params, "gamma")).tolist(),
+        "reg": hinge_regulariser(w, ref).tolist(),
+        "total": hinge_loss(w, l, ref, **given(params, "gamma", "alpha")).tolist(),
     }
 
 
 def _top_k(inputs, params):
     found = top_k_entropy([[float(x) for x in row] for row in inputs["logits"]], **given(params, "k", "base"))
     return {
-        "mass": found.mass,
-        "entropy_renormalised": found.entropy,
-        "entropy_raw": found.entropy_raw,
+        "mass": found.mass.tolist(),
+        "entropy_renormalised": found.entropy.tolist(),
+        "entropy_raw": found.entropy_raw.tolist(),
         "mean_mass": found.mean_mass,
         "mean_entropy_renormalised": found.mean_entropy,
         "mean_entropy_raw": found.mean_entropy_raw,
@@ -54,17 +54,17 @@ def _top_k(inputs, params):
 
 def _win(inputs, params):
     p = win_probability(*_tensors(inputs, "reward_policy", "reward_competitor"))
-    return {"p_win": p, "mean": p.mean()}
+    return {"p_win": p.tolist(), "mean": p.mean().item()}
 
 
 OPS = {
     "dpo_loss": lambda i, p: {
-        "losses": dpo_loss(*_four(i), **given(p, "beta")),
-        "delta": preference_margin(*_four(i)),
+        "losses": dpo_loss(*_four(i), **given(p, "beta")).tolist(),
+        "delta": preference_margin(*_four(i)).tolist(),
     },
     "ipo_loss": _ipo,
     "hinge_loss": _hinge,
     "topk_entropy": _top_k,
     "win_probability": _win,
-    "dpo_nll_loss": lambda i, p: {"losses": dpo_nll_loss(*_four(i), **given(p, "beta", nll_weight="lambda"))},
+    "dpo_nll_loss": lambda i, p: {"losses": dpo_nll_loss(*_four(i), **given(p, "beta", nll_weight="lambda")).tolist()},
 }

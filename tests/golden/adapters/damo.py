@@ -10,6 +10,7 @@ import numpy as np
 from polyculture.mix.candidates import grid_size, mixture_grid
 from polyculture.mix.damo import apply_network, fit_network
 from polyculture.mix.regression import affine_calibration, mixture_features, r_squared, rank_mixtures
+from tests.golden.adapters.given import given
 
 
 def grid(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
@@ -29,18 +30,15 @@ def mlp_fit(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
     network = fit_network(
         inputs["X"],
         inputs["Y"],
-        hidden=tuple(params["hidden_layer_sizes"]),
-        max_iter=params["max_iter"],
-        tol=params["tol"],
-        seed=params["random_state"],
         standardise=False,
+        **given(params, "max_iter", "tol", hidden="hidden_layer_sizes", seed="random_state"),
     )
     prediction = apply_network(network, inputs["X_test"])
-    return {"prediction": prediction, "r2": r_squared(np.array(inputs["Y_test"]), prediction)}
+    return {"prediction": prediction, "r2": r_squared(np.array(inputs["Y_test"]), prediction, constant="count")}
 
 
 def ranking(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
-    indices, means = rank_mixtures(inputs["predicted_scores"], threshold=params["threshold"], top=params["top"])
+    indices, means = rank_mixtures(inputs["predicted_scores"], **given(params, "threshold", "top"))
     return {"indices": indices, "means": means}
 
 

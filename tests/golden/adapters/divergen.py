@@ -11,11 +11,12 @@ from polyculture.measure.energy import free_energy, train_validation_gap
 from polyculture.quality.inter_similarity import mean_similarity
 from polyculture.select.divergen import balanced_probability, filter_by_similarity
 from polyculture.synthesize.copy_paste import Annotated, paste
+from tests.golden.adapters.given import given
 
 
 def similarity_filter(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
     similarity = mean_similarity(inputs["generated_features"], inputs["real_features"])
-    kept = filter_by_similarity(similarity, threshold=params["threshold"]).kept
+    kept = filter_by_similarity(similarity, **given(params, "threshold")).kept
     return {"mean_similarity": similarity, "kept": kept}
 
 
@@ -26,10 +27,8 @@ def copy_paste(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]
     ]
     found = paste(
         *parts,
-        blend=params["blend"],
-        max_shift=params["bbox_thr"],
-        min_area=params["mask_thr"],
         drop_covered=False,
+        **given(params, "blend", max_shift="bbox_thr", min_area="mask_thr"),
     )
     return {"image": found.image, "boxes": found.boxes, "labels": found.labels, "mask_areas": found.areas}
 
@@ -39,11 +38,11 @@ def class_balanced_probability(inputs: dict[str, Any], params: dict[str, Any]) -
 
 
 def energy_gap(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
-    train, validation, tau = inputs["logits_train"], inputs["logits_val"], params["tau"]
+    train, validation, options = inputs["logits_train"], inputs["logits_val"], given(params, temperature="tau")
     return {
-        "energy_train": free_energy(train, temperature=tau),
-        "energy_val": free_energy(validation, temperature=tau),
-        "gap": train_validation_gap(train, validation, temperature=tau),
+        "energy_train": free_energy(train, **options),
+        "energy_val": free_energy(validation, **options),
+        "gap": train_validation_gap(train, validation, **options),
     }
 
 

@@ -3,6 +3,7 @@
 import torch
 
 from polyculture.select.weight_adjustment import adjust_weights, cosine_lr, statistics_loss, synthesise_batch
+from tests.golden.adapters.given import given
 
 MEAN = torch.tensor([0.4914, 0.4822, 0.4465], dtype=torch.float64)
 STD = torch.tensor([0.2023, 0.1994, 0.2010], dtype=torch.float64)
@@ -35,7 +36,7 @@ def _tensor(values):
 
 def _perturb(inputs, params):
     found = adjust_weights(
-        Net(inputs["state"]), _tensor(inputs["x"]), torch.tensor(inputs["y"]), rho=params["rho"], steps=params["K"]
+        Net(inputs["state"]), _tensor(inputs["x"]), torch.tensor(inputs["y"]), **given(params, "rho", steps="K")
     )
     return {
         "state": {name: values.detach() for name, values in found.model.named_parameters()},
@@ -58,15 +59,14 @@ def _synthesise(inputs, params):
         torch.tensor(inputs["y"]),
         low=-MEAN / STD,
         high=(1 - MEAN) / STD,
-        rho=params["rho"],
-        steps=params["K"],
-        iterations=params["T"],
-        lr=params["lr"],
-        r_bn=params["r_bn"],
-        r_var=params["r_var"],
-        first_bn_multiplier=params["first_bn_multiplier"],
         jitter=0,
-        discard_input_gradient=params["discard_input_gradient_of_ascent_steps"],
+        **given(
+            params,
+            *("rho", "lr", "r_bn", "r_var", "first_bn_multiplier"),
+            steps="K",
+            iterations="T",
+            discard_input_gradient="discard_input_gradient_of_ascent_steps",
+        ),
     )
     return {"x": batch.x, "ce_and_aux_per_iteration": batch.losses}
 

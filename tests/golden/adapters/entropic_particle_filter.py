@@ -17,7 +17,7 @@ def _floats(values):
 
 def _prm_log_weights(inputs, params):
     log_weights = prm_log_weights(_floats(inputs["prm_scores"]))
-    return {"log_weights": log_weights, "probabilities": tempered_probabilities(log_weights)}
+    return {"log_weights": log_weights.tolist(), "probabilities": tempered_probabilities(log_weights).tolist()}
 
 
 def _ess_and_entropy(inputs, params):
@@ -37,7 +37,9 @@ def _annealing_temperature(inputs, params):
 
 
 def _tempered_probabilities(inputs, params):
-    return {"probabilities": tempered_probabilities(_floats(inputs["log_weights"]), **given(params, "temperature"))}
+    return {
+        "probabilities": tempered_probabilities(_floats(inputs["log_weights"]), **given(params, "temperature")).tolist()
+    }
 
 
 def _systematic_resampling(inputs, params):
@@ -51,7 +53,7 @@ def _ess_temperature_resample(inputs, params):
     return {
         "ess": effective_sample_size(p),
         "temperature": temperature,
-        "indices": systematic_resampling(p, inputs["u"]),
+        "indices": systematic_resampling(p, inputs["u"]).tolist(),
     }
 
 

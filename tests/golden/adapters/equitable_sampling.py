@@ -7,24 +7,23 @@ from typing import Any
 
 from polyculture.mix.equitable_allocation import continuous_allocation, greedy_allocation
 from polyculture.mix.learning_curves import PowerLaw, fit_curve
+from tests.golden.adapters.given import given
 
 
 def greedy(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
     found = greedy_allocation(
         [PowerLaw(*curve) for curve in zip(inputs["a"], inputs["b"], inputs["c"], strict=True)],
         params["budget"],
-        costs=inputs["cost"],
-        weights=inputs["weights"],
         utility=params["utility"].replace("_", "-"),
-        start=params["n0"],
-        caps=inputs["cap"],
+        **given(params, start="n0"),
+        **given(inputs, "weights", costs="cost", caps="cap"),
     )
     return {"n": found.counts, "order": found.order, "utility": found.utility}
 
 
 def continuous(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
     curves = [PowerLaw(0.0, b, c) for b, c in zip(inputs["b"], inputs["c"], strict=True)]
-    n, price = continuous_allocation(curves, params["budget"], costs=inputs["cost"], weights=inputs["weights"])
+    n, price = continuous_allocation(curves, params["budget"], **given(inputs, "weights", costs="cost"))
     return {"n": n, "lambda": price}
 
 

@@ -16,11 +16,15 @@ def _character_attribution(inputs, params):
 
 
 def _segment_quality_fusion(inputs, params):
-    return asdict(segment_fusion(inputs["segment_quality"]))
+    found = segment_fusion(inputs["segment_quality"])
+    return asdict(found) | {
+        "candidate_quality": found.candidate_quality.tolist(),
+        "fusion_choice": found.fusion_choice.tolist(),
+    }
 
 
 def _segment_majority(inputs, params):
-    return {"fused": segment_majority(inputs["candidates"])}
+    return {"fused": segment_majority(inputs["candidates"]).tolist()}
 
 
 def _win_rate(inputs, params):

@@ -9,9 +9,10 @@ import numpy as np
 
 from polyculture.pool import Pool
 from polyculture.select.allocation import quasi_uniform
-from polyculture.select.deita import Deita
+from polyculture.select.deita import best_apart
 from polyculture.select.kmq_iterative import cluster_scores, ratio_weights, softmax_weights
 from polyculture.select.qdit import QDIT
+from tests.golden.adapters.given import given
 
 
 def iterative_cluster_weights(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
@@ -27,7 +28,7 @@ def ratio_cluster_weights(inputs: dict[str, Any], params: dict[str, Any]) -> dic
 
 def qdit_select(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
     pool = Pool.from_arrays(inputs["X"], quality=inputs["quality"])
-    return {"selected_in_order": QDIT(alpha=params["alpha"]).select(pool, params["K"])}
+    return {"selected_in_order": QDIT(**given(params, alpha="alpha")).select(pool, params["K"])}
 
 
 def quasi_uniform_allocation(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
@@ -35,9 +36,8 @@ def quasi_uniform_allocation(inputs: dict[str, Any], params: dict[str, Any]) -> 
 
 
 def deita_filter(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
-    pool = Pool.from_arrays(inputs["X"], quality=inputs["score"])
-    budget = min(params["budget"], len(pool))
-    return {"selected_in_order": Deita(threshold=params["threshold"], normalize=False).select(pool, budget)}
+    options = given(params, threshold="threshold")
+    return {"selected_in_order": best_apart(inputs["X"], inputs["score"], params["budget"], normalize=False, **options)}
 
 
 OPS: dict[str, Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]] = {

@@ -13,6 +13,7 @@ from polyculture.select.strategy_symmetry import (
     with_positions,
 )
 from polyculture.space.dp_means import dp_means
+from tests.golden.adapters.given import given
 
 
 def clusters(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
@@ -20,8 +21,7 @@ def clusters(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
         inputs["X"],
         params["lambda"],
         first=inputs["initial_index"],
-        max_iter=params["max_iter"],
-        tol=params["tol"],
+        **given(params, "max_iter", "tol"),
     )
     return {"labels": found.labels, "k": found.k, "centroids": found.centroids, "objective": found.objective}
 

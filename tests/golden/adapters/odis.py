@@ -6,15 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 from polyculture.select.components import choose_by_components, correlation
+from tests.golden.adapters.given import given
 
 
 def odis_core(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
     found = choose_by_components(
         inputs["scores"],
         params["budget"],
-        inputs["tokens"],
-        n_components=params["n_components"],
-        standardise=params["standardise"],
+        inputs.get("tokens"),
+        **given(params, "n_components", "standardise"),
     )
     return {
         "components": found.components.loadings,

@@ -47,7 +47,7 @@ def _spread(inputs, params):
         "mean_cosine_distance": mean_pairwise_distance(X, metric="cosine"),
         "mean_euclidean_distance": mean_pairwise_distance(X, metric="euclidean"),
         "mean_nn_distance": mean_nn_distance(X),
-        "novelty_k": novelty(X, **given(params, "k")),
+        "novelty_k": novelty(X, **given(params, "k")).tolist(),
         "vendi_cosine": vendi_score(X),
     }
 
@@ -70,7 +70,7 @@ def _expressions(inputs, params):
 
 def _perplexity(inputs, params):
     found = perplexity(inputs["token_logprobs"])
-    return {"per_sample": found.per_sample, "corpus": found.corpus}
+    return {"per_sample": found.per_sample.tolist(), "corpus": found.corpus}
 
 
 def _archive(inputs, params):

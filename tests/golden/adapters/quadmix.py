@@ -16,6 +16,7 @@ from polyculture.select.quadmix_sampling import (
     token_ranks,
 )
 from polyculture.surrogate import LossModel, distinct_settings, mean_of_lowest
+from tests.golden.adapters.given import given
 
 BETA = ("lambda", "omega", "eta", "epsilon")
 
@@ -43,7 +44,7 @@ def parameter_prior(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str,
 
 
 def mixture_deduplicate(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
-    return {"kept": distinct_settings(inputs["mixtures"], params["threshold"])}
+    return {"kept": distinct_settings(inputs["mixtures"], **given(params, "threshold"))}
 
 
 def regression_search(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def _by_input(inputs, params):
 
 def _nli(inputs, params):
     answers = inputs["directed_outputs"]
-    return {"directed": [nli_value(answer) for answer in answers], "pair": nli_pair_values(answers)}
+    return {"directed": [nli_value(answer) for answer in answers], "pair": nli_pair_values(answers).tolist()}
 
 
 def _summary(inputs, params):

@@ -23,7 +23,7 @@ def _global_strength(inputs, params):
 
 
 def _normalise_strength(inputs, params):
-    return {"strength": normalised_strength(inputs["totals"], **given(params, "temperature"))}
+    return {"strength": normalised_strength(inputs["totals"], **given(params, "temperature")).tolist()}
 
 
 def _recruit_probabilities(inputs, params):

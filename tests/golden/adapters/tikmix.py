@@ -8,6 +8,7 @@ from typing import Any
 from polyculture.mix.influence import logistic_influence
 from polyculture.mix.tikmix import objective, optimal_mixture
 from polyculture.mix.tikmix_search import search_step, within_bounds
+from tests.golden.adapters.given import given
 
 
 def influence(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
@@ -27,7 +28,7 @@ def at_mixture(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]
 
 
 def candidate_filter(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
-    normalised, accepted = within_bounds(inputs["candidates"], inputs["w_orig"], low=params["lo"], high=params["hi"])
+    normalised, accepted = within_bounds(inputs["candidates"], inputs["w_orig"], **given(params, low="lo", high="hi"))
     return {"normalised": normalised, "accepted": accepted}
 
 

@@ -31,7 +31,7 @@ def order_zero(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]
 
 def gradient(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
     options = {"eig_tol": params.get("eig_tol"), "unit_diagonal": False}
-    return {"grad_by_q": {str(q): vendi_gradient(inputs["K"], q, **options).gradient for q in params["q"]}}
+    return {"grad_by_q": {str(q): vendi_gradient(inputs["K"], q, **options).gradient.tolist() for q in params["q"]}}
 
 
 OPS: dict[str, Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]] = {
