@@ -6,7 +6,7 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
@@ -80,18 +80,27 @@ def affine_calibration(f: Any, g: Any) -> Calibration:
             f"calibration needs (n, k) and (n, k') scores of the same runs, not {known.shape}, {wanted.shape}"
         )
     centre = known.mean(axis=0)
-    W = np.linalg.lstsq(known - centre, wanted - wanted.mean(axis=0), rcond=None)[0]
+    W = np.linalg.lstsq(known - centre, wanted - wanted.mean(axis=0), rcond=1e-12)[0]
     bias = wanted.mean(axis=0) - centre @ W
     return Calibration(W, bias, known @ W + bias)
 
 
-def r_squared(actual: np.ndarray, predicted: np.ndarray) -> float:
-    """R^2 averaged over the columns that vary, 1 is perfect, 0 is the mean, NaN where nothing varies."""
+def r_squared(actual: np.ndarray, predicted: np.ndarray, *, constant: Literal["skip", "count"] = "skip") -> float:
+    """R^2 averaged over columns: 1 is perfect, 0 is the mean.
+
+    Args:
+        actual: (n, k) values.
+        predicted: (n, k) predictions.
+        constant: what becomes of columns that do not vary: "skip" leaves them out (NaN where no column varies); "count"
+            scores them 1 where the prediction is exact and 0 elsewhere, as scikit-learn does.
+    """
     total = np.sum((actual - actual.mean(axis=0)) ** 2, axis=0)
     varies = total > 1e-24 * np.maximum(1.0, np.abs(actual).max(axis=0, initial=0.0)) ** 2
+    residual = np.sum((actual - predicted) ** 2, axis=0)
+    if constant == "count":
+        return float(np.mean(np.where(varies, 1 - residual / np.where(varies, total, 1.0), residual == 0)))
     if not varies.any():
         return float("nan")
-    residual = np.sum((actual - predicted) ** 2, axis=0)
     return float(np.mean(1 - residual[varies] / total[varies]))
 
 

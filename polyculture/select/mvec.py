@@ -158,13 +158,13 @@ def cells_at(
     Args:
         entities: for each side, (m, d) embeddings.
         rows: for each side, (n,) the entity of each row.
-        radii: the radius of each side, above 0.
+        radii: the radius of each side, 0 or more.
         similarities: functions of rows and as many others, for the symmetry; without any it is NaN.
         most_cells: a side is not divided into many more clusters than this.
         rng: a Generator, or a seed for one, for the first centroids; None draws a fresh seed.
 
     Raises:
-        BadInput: a radius is not above 0, or there are no rows.
+        BadInput: a radius is negative, or there are no rows.
     """
     generator = np.random.default_rng(rng)
     limit = None if most_cells is None else most_cells + 1

@@ -74,7 +74,7 @@ def most_attended(attention: Any, keep: float) -> np.ndarray:
 
     Args:
         attention: (steps, L) attention of each output step to each position; its mean over steps counts.
-        keep: share of the positions, in (0, 1].
+        keep: share of the positions, in [0, 1].
 
     Returns:
         int64 positions in ascending order; of equal attention the earlier stays.
@@ -85,8 +85,8 @@ def most_attended(attention: Any, keep: float) -> np.ndarray:
     held = np.asarray(attention, dtype=np.float64)
     if held.ndim != 2:
         raise BadInput(f"attention should be (steps, L), not of shape {held.shape}")
-    if not 0 < keep <= 1:
-        raise BadInput(f"keep is a share of the positions and should be in (0, 1], not {keep}")
+    if not 0 <= keep <= 1:
+        raise BadInput(f"keep is a share of the positions and should be in [0, 1], not {keep}")
     length = held.shape[1]
     if not length:
         return np.zeros(0, dtype=np.int64)

@@ -58,7 +58,7 @@ def dp_means(
 
     Args:
         X: (n, d) rows.
-        radius: largest Euclidean distance to a centroid, above 0.
+        radius: largest Euclidean distance to a centroid; at 0 only equal rows share a cluster.
         first: the row that the first centroid is; None draws one.
         max_iter: sweeps at most.
         tol: smallest change of the objective that goes on.
@@ -72,8 +72,8 @@ def dp_means(
     n = len(A)
     if n == 0:
         raise BadInput("there are no rows to cluster")
-    if not radius > 0 or max_iter < 1 or (max_clusters is not None and max_clusters < 1):
-        raise BadInput(f"radius should be above 0, max_iter and max_clusters 1 or more, not {radius}, {max_iter}")
+    if not radius >= 0 or max_iter < 1 or (max_clusters is not None and max_clusters < 1):
+        raise BadInput(f"radius should be 0 or more, max_iter and max_clusters 1 or more, not {radius}, {max_iter}")
     if first is not None and not 0 <= first < n:
         raise BadInput(f"the first centroid is row {first}, but rows go from 0 to {n - 1}")
     limit = n if max_clusters is None else max_clusters

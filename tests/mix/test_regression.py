@@ -167,8 +167,12 @@ def test_calibration_without_rank_is_of_minimum_norm() -> None:
     found = affine_calibration(f, (10 * np.arange(5.0) + 1)[:, None])
     np.testing.assert_allclose(found.fitted.ravel(), 10 * np.arange(5.0) + 1)
     np.testing.assert_allclose(found.W.ravel(), [2, 4])  # along (1, 2), the direction that f spans
+    rng = np.random.default_rng(1)
+    f, g = rng.normal(size=(3, 3)) * 10 + 50, rng.normal(size=(3, 2))  # centred, f has rank 2 but for rounding
+    expected = np.linalg.pinv(f - f.mean(axis=0), rcond=1e-9) @ (g - g.mean(axis=0))
+    np.testing.assert_allclose(affine_calibration(f, g).W, expected, atol=1e-9)
     with pytest.raises(BadInput, match="calibration needs"):
-        affine_calibration(f, f[:3])
+        affine_calibration(f, f[:2])
 
 
 def test_ranking_and_r_squared() -> None:
@@ -181,6 +185,8 @@ def test_ranking_and_r_squared() -> None:
     y = np.array([[1.0, 5], [2, 5], [3, 5]])
     assert r_squared(y, y) == 1 and r_squared(y, np.tile(y.mean(axis=0), (3, 1))) == 0
     assert np.isnan(r_squared(np.ones((3, 1)), np.ones((3, 1))))
+    flat, guess = np.array([[1.0, 0.0, 5.0], [1.0, 1.0, 5.0]]), np.array([[1.0, 0.0, 5.0], [1.0, 0.5, 6.0]])
+    assert r_squared(flat, guess) == 0.5 and r_squared(flat, guess, constant="count") == (1 + 0.5 + 0) / 3
 
 
 def test_the_network_is_scikit_learns() -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from polyculture.errors import BadInput
 from polyculture.pool import Pool
-from polyculture.select.deita import Deita
+from polyculture.select.deita import Deita, best_apart
 from polyculture.select.determinantal import Determinantal, greedy_volume
 from polyculture.select.k_center import KCenter
 from polyculture.select.near_duplicates import NearDuplicates, duplicate_groups, nearest_duplicates
@@ -80,6 +80,15 @@ def test_deita_is_the_plain_scan() -> None:
 def test_deita_threshold_is_inclusive() -> None:
     pool = Pool.from_arrays([[0.0], [1.0], [1.9]], quality=[3, 2, 1])
     assert Deita(threshold=1.0, normalize=False).select(pool, 3).tolist() == [0, 1]
+
+
+def test_best_rows_apart_of_none_and_of_more_than_there_are() -> None:
+    assert best_apart([], [], 3).tolist() == [] and best_apart([[1.0]], [2.0], 0).tolist() == []
+    assert best_apart([[0.0], [2.0], [2.1]], [1, 2, 3], 9, threshold=1, normalize=False).tolist() == [2, 0]
+    with pytest.raises(BadInput, match="0 or more"):
+        best_apart([[1.0]], [2.0], -1)
+    with pytest.raises(BadInput, match="one a row"):
+        best_apart([[1.0]], [2.0, 1.0], 1)
 
 
 TEXTS = [

@@ -47,9 +47,10 @@ def test_most_attended() -> None:
     attention = [[0.1, 0.5, 0.4, 0.5], [0.1, 0.5, 0.2, 0.5]]
     assert most_attended(attention, 0.5).tolist() == [1, 3]
     assert most_attended(attention, 0.01).tolist() == [1]  # at least one, of equals the earlier
+    assert most_attended(attention, 0.0).tolist() == [1]
     assert most_attended(attention, 1.0).tolist() == [0, 1, 2, 3]
     assert most_attended(np.zeros((0, 0)), 0.5).tolist() == []
-    for keep in (0, 1.1, np.nan):
+    for keep in (-0.1, 1.1, np.nan):
         with pytest.raises(BadInput, match="keep"):
             most_attended(attention, keep)
     with pytest.raises(BadInput, match=r"\(steps, L\)"):
@@ -119,8 +120,8 @@ def test_bad_input() -> None:
         MVec(split=5).select(pool, 3)
     with pytest.raises(BadInput, match="radii should be 2 numbers"):
         MVec(split=3, radii=(1.0,)).select(pool, 3)
-    with pytest.raises(BadInput, match="radius should be above 0"):
-        MVec(split=3, radii=(1.0, 0.0)).select(pool, 3)
+    with pytest.raises(BadInput, match="radius should be 0 or more"):
+        MVec(split=3, radii=(1.0, -1.0)).select(pool, 3)
     with pytest.raises(BadInput, match="shrink"):
         MVec(shrink=1.0).select(pool, 3)
     with pytest.raises(BadInput, match="finest"):

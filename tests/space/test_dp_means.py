@@ -51,13 +51,14 @@ def test_limits() -> None:
     assert dp_means(X, 1e-9, rng=0, max_iter=1).k in (50, 51) and dp_means(X, 1e-9, max_clusters=4, rng=0).k == 4
     assert dp_means(np.zeros((5, 2)), 1.0, rng=0).labels.tolist() == [0] * 5
     assert dp_means(X[:1], 1.0).k == 1
+    assert dp_means([[1.0], [2.0], [1.0]], 0.0, first=0).labels.tolist() == [0, 1, 0]
     same = [dp_means(X, 1.0, rng=5).labels.tolist() for _ in range(2)]
     assert same[0] == same[1]
 
 
 def test_bad_input() -> None:
-    for radius in (0.0, -1.0, np.nan):
-        with pytest.raises(BadInput, match="radius should be above 0"):
+    for radius in (-1.0, np.nan):
+        with pytest.raises(BadInput, match="radius should be 0 or more"):
             dp_means(np.ones((3, 2)), radius)
     with pytest.raises(BadInput, match="no rows"):
         dp_means(np.ones((0, 2)), 1.0)
