@@ -52,8 +52,14 @@ def decode(
         list[str] | None,
         typer.Option(help="Token-level method for a model in this process: top-h, or top-h:alpha=0.5,rule=hf."),
     ] = None,
+    logprobs: Annotated[
+        bool,
+        typer.Option("--logprobs", help="Ask an endpoint for log-probabilities; a model in this process has them."),
+    ] = False,
     fusor: Annotated[str | None, typer.Option(help="fusion-of-n: another model that fuses.")] = None,
-    experts: Annotated[str | None, typer.Option(help="symbolic-moe: name=MODEL,name=MODEL.")] = None,
+    experts: Annotated[
+        str | None, typer.Option(help="symbolic-moe: name=MODEL,name=MODEL; --model names the skills.")
+    ] = None,
     embedder: Annotated[str, typer.Option(help="With --compare: measure diversity with this embedder.")] = "none",
     budget_calls: Annotated[int | None, typer.Option(help="Stop after this many model calls.")] = None,
     budget_tokens: Annotated[int | None, typer.Option(help="Stop after this many tokens.")] = None,
@@ -77,7 +83,7 @@ def decode(
 
     if (prompts is None) == (candidates is None):
         raise BadInput("give prompts, or --candidates FILE with answers that exist")
-    if prompts is not None and model is None and experts is None:
+    if prompts is not None and model is None:
         raise BadInput("answering prompts needs --model; to re-rank answers that exist give --candidates FILE")
     names = [name.strip() for name in compare.split(",") if name.strip()] if compare else [strategy]
     for name in names:
@@ -92,7 +98,7 @@ def decode(
         from polyculture.llm.budget import Budget
 
         shared["budget"] = Budget(budget_calls, budget_tokens, budget_cost, price_in, price_out)
-    llm = None if model is None else _model(model, processor or [], shared)
+    llm = None if model is None else _model(model, processor or [], shared, logprobs)
     strategies = {name: _strategy(name, given(context, "decode", name), fusor, experts, shared) for name in names}
     with progress_bar(quiet=json) as progress:
         if compare:
@@ -134,12 +140,13 @@ def _rows(source: str) -> list[PromptRow]:
     return read_rows(source)
 
 
-def _model(spec: str, processors: list[str], shared: dict[str, Any]) -> LLM:
+def _model(spec: str, processors: list[str], shared: dict[str, Any], logprobs: bool = False) -> LLM:
     """The model behind cache, budget and log; token-level processors go inside, where logits are."""
     from polyculture.llm.make import make_llm, wrap_llm
     from polyculture.llm.transformers import TransformersLLM
 
-    bare = make_llm(spec)
+    endpoint = spec.startswith(("http://", "https://", "openai:"))
+    bare = make_llm(spec, logprobs=True) if logprobs and endpoint else make_llm(spec)
     if processors:
         if not isinstance(bare, TransformersLLM):
             raise BadInput("--processor works on logits: it needs a model in this process, not an endpoint")
