@@ -163,7 +163,8 @@ def percentile_ranks(
 
 def merged_quality(sigma: Any, domain: Any, alpha: Any) -> np.ndarray:
     """Eq 1: qbar_x = sum_n sigma(q_nx) alpha_nm for the domain m of x, (n,); smaller is better."""
-    return np.einsum("xn,xn->x", np.asarray(sigma, dtype=np.float64), np.asarray(alpha, dtype=np.float64)[domain])
+    weights = np.asarray(alpha, dtype=np.float64)[np.asarray(domain, dtype=np.int64)]
+    return np.einsum("xn,xn->x", np.asarray(sigma, dtype=np.float64).reshape(weights.shape), weights)
 
 
 def token_ranks(quality: Any, tokens: Any, domain: Any) -> np.ndarray:

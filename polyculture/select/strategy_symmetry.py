@@ -24,6 +24,8 @@ def positions(steps: int, width: int) -> np.ndarray:
 def with_positions(A: Any) -> np.ndarray:
     """A sequence of embeddings, (steps, d), plus its positions."""
     held = np.asarray(A, dtype=np.float64)
+    if held.shape == (0,):
+        return held.reshape(0, 0)  # an empty list has no steps
     if held.ndim != 2:
         raise BadInput(f"a sequence of embeddings should be (steps, d), not of shape {held.shape}")
     return held + positions(*held.shape)
@@ -46,7 +48,7 @@ def alignment_similarity(A: Any, B: Any) -> float:
         BadInput: the widths differ, or a value is NaN or infinite.
     """
     a, b = with_positions(A), with_positions(B)
-    if a.shape[1] != b.shape[1]:
+    if len(a) and len(b) and a.shape[1] != b.shape[1]:
         raise BadInput(f"both sequences should have embeddings of one width, not {a.shape[1]} and {b.shape[1]}")
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise BadInput("a sequence of embeddings holds NaN or infinity")

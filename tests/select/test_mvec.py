@@ -29,6 +29,7 @@ def test_alignment_tells_order() -> None:
     assert reverse == pytest.approx((0.75 - 3 * 0.75) / 4, abs=1e-6)
     assert alignment_similarity(1e4 * A, 1e4 * A) == pytest.approx(0.75)  # large products don't overflow
     assert alignment_similarity(np.zeros((0, 6)), A) == 0 == alignment_similarity(A, np.zeros((0, 6)))
+    assert alignment_similarity([], A) == 0 == alignment_similarity(A, [])
     with pytest.raises(BadInput, match="one width"):
         alignment_similarity(A, np.zeros((2, 5)))
     with pytest.raises(BadInput, match="NaN"):

@@ -66,6 +66,7 @@ def test_curve() -> None:
 
 def test_merge_and_expected_tokens() -> None:
     np.testing.assert_allclose(merged_quality([[0.2, 0.8], [0.2, 0.8]], [0, 1], np.eye(2)), [0.2, 0.8])
+    assert merged_quality([], [], np.eye(2)).shape == (0,) == token_ranks([], [], []).shape  # no documents
     assert expected_tokens([1.0, 0.5, 2.0], [10, 10, 3], [0, 1, 1], 3).tolist() == [10.0, 11.0, 0.0]
 
 

@@ -27,14 +27,16 @@ def features(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
 
 
 def mlp_fit(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
+    Y, Y_test = (np.array(inputs[name]).reshape(len(inputs[name]), -1) for name in ("Y", "Y_test"))
     network = fit_network(
         inputs["X"],
-        inputs["Y"],
+        Y,
         standardise=False,
         **given(params, "max_iter", "tol", hidden="hidden_layer_sizes", seed="random_state"),
     )
     prediction = apply_network(network, inputs["X_test"])
-    return {"prediction": prediction, "r2": r_squared(np.array(inputs["Y_test"]), prediction, constant="count")}
+    r2 = r_squared(Y_test, prediction, constant="count")
+    return {"prediction": prediction[:, 0] if prediction.shape[1] == 1 else prediction, "r2": r2}
 
 
 def ranking(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:

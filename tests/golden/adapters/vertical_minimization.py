@@ -10,7 +10,7 @@ from polyculture.privacy.tree import grow_tree
 
 def _tree(inputs, params):
     X = np.array(inputs["X"], dtype=float)
-    codes = {j: int(X[:, j].max()) for j in inputs["categorical_features"]}
+    codes = {j: int(X[:, j].max()) for j in inputs.get("categorical_features", ())}
     X[:, list(codes)] -= 1  # the vectors' codes start at 1
     tree = grow_tree(X, np.array(inputs["y"]), np.array(inputs["s"]), categorical=codes, **params)
     return {
