@@ -14,7 +14,7 @@ from benchmarks.harness import Call, Disagreement, Row
 
 
 def rows(quick: bool) -> list[Row]:
-    sizes = ((1, 500), (4, 500)) if quick else ((1, 128_000), (64, 32_000))
+    sizes = ((1, 500), (4, 500)) if quick else ((1, 32_000), (64, 32_000), (1, 128_000), (64, 128_000))
     found = []
     for batch, vocabulary in sizes:
         end, size = f"{batch}x{_short(vocabulary)}", f"{batch} × {vocabulary:,}"

@@ -99,7 +99,10 @@ def decode(
 
         shared["budget"] = Budget(budget_calls, budget_tokens, budget_cost, price_in, price_out)
     llm = None if model is None else _model(model, processor or [], shared, logprobs)
-    strategies = {name: _strategy(name, given(context, "decode", name), fusor, experts, shared) for name in names}
+    asked = [given(context, "decode", name) for name in names]
+    strategies = {
+        name: _strategy(name, hyper, fusor, experts, shared) for name, hyper in zip(names, asked, strict=True)
+    }
     with progress_bar(quiet=json) as progress:
         if compare:
             compared = compare_strategies(
@@ -110,6 +113,8 @@ def decode(
                 llm=llm,
                 sampling=sampling,
                 embedder=options.none_or(embedder),
+                # Accuracy and distinct answers are counted as the strategies read answers.
+                answer_of=next((o["answer_of"] for o in asked if "answer_of" in o), "final-number"),
                 seed=seed,
                 progress=progress,
             )
