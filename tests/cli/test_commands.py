@@ -128,3 +128,17 @@ def test_decode_compares_strategies_on_candidates(run: Callable[..., Any], tmp_p
     assert {row["strategy"] for row in found} == {"majority", "best-of-n"}
     assert next(r for r in found if r["strategy"] == "majority" and r["n"] == 3)["accuracy"] == 1.0
     assert (tmp_path / "d.html").exists()
+
+
+def test_a_comparison_counts_answers_as_they_are_read(run: Callable[..., Any], tmp_path: Path) -> None:
+    row = {
+        "prompt": "colour?",
+        "reference": "red",
+        "candidates": [{"response": word} for word in ("red", "blue", "red")],
+    }
+    (tmp_path / "c.jsonl").write_text(json.dumps(row) + "\n")
+    found = run(
+        "decode", "--candidates", "c.jsonl", "--compare", "majority", "--answer-of", "exact-match", "--json"
+    ).json
+    last = max(found, key=lambda entry: entry["n"])
+    assert last["accuracy"] == 1.0 and last["distinct"] == 2 and last["unread"] == 0
