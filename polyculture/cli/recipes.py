@@ -14,7 +14,7 @@ from polyculture.errors import BadInput
 
 
 def run(
-    recipe: Annotated[Path, typer.Argument(help="A recipe, as YAML; see the documentation for what it may hold.")],
+    recipe: Annotated[Path | None, typer.Argument(help="A recipe, as YAML; --schema says what it may hold.")] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The run folder.", show_default="runs/NAME of the recipe")
     ] = None,
@@ -22,6 +22,9 @@ def run(
         str | None, typer.Option("--from", help="Run this stage and all after it, even if they have finished.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and change nothing.")] = False,
+    show_schema: Annotated[
+        bool, typer.Option("--schema", help="Print what a recipe may hold, as JSON, and stop.")
+    ] = False,
     json: options.Json = False,
     engine: options.EngineName = "local",
     cache: options.Cache = None,
@@ -31,6 +34,13 @@ def run(
     from polyculture.recipes.recipe import load_recipe
     from polyculture.recipes.run import run_recipe
 
+    if show_schema:
+        from polyculture.recipes.stages import schema
+
+        print_json(schema())
+        return
+    if recipe is None:
+        raise BadInput("name a recipe; --schema says what one may hold")
     loaded = load_recipe(recipe)
     with options.engine(engine) as workers, progress_bar(quiet=json) as progress:
         result = run_recipe(

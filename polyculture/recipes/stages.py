@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from polyculture.errors import BadInput, unknown
+from polyculture.errors import BadInput, MissingExtra, unknown
 from polyculture.files import atomic, write_json
 from polyculture.measure.on_pool import measure_pool
 from polyculture.methods import build, meaning, parameters, table
@@ -199,22 +200,30 @@ STAGES: dict[str, StageKind] = {
 
 
 def schema() -> dict[str, Any]:
-    """What a recipe may hold, derived from the stages and the methods' signatures, as a JSON schema."""
+    """What a recipe may hold, derived from the stages and the methods' signatures."""
     from polyculture.recipes.recipe import Recipe
 
-    selectors = {}
-    for name in table("select"):
-        fields = parameters(table("select")[name])
-        selectors[name] = {
-            field.name: {
-                "type": field.type_name,
-                "default": None if field.required else field.default,
-                "help": field.help,
+    def described(stage: str) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name in table(stage):
+            try:
+                fields = parameters(table(stage)[name]).values()
+            except MissingExtra as error:
+                found[name] = str(error)
+                continue
+            found[name] = {
+                f.name: {"type": f.type_name, "required": f.required, "help": f.help}
+                | ({} if f.required else {"default": f.default if _plain(f.default) else str(f.default)})
+                for f in fields
             }
-            for field in fields.values()
-        }
+        return found
+
     return {
         "recipe": Recipe.model_json_schema(),
-        "stages": {name: kind.__doc__ for name, kind in STAGES.items()},
-        "select": selectors,
+        "stages": {name: inspect.getdoc(kind) for name, kind in STAGES.items()},
+        "methods": {stage: described(stage) for stage in ("select", "mix", "privacy", "quality")},
     }
+
+
+def _plain(value: Any) -> bool:
+    return value is None or isinstance(value, (bool, int, float, str))

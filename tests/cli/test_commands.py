@@ -142,3 +142,11 @@ def test_a_comparison_counts_answers_as_they_are_read(run: Callable[..., Any], t
     ).json
     last = max(found, key=lambda entry: entry["n"])
     assert last["accuracy"] == 1.0 and last["distinct"] == 2 and last["unread"] == 0
+
+
+def test_the_schema_of_recipes_is_derived_from_the_methods(run: Callable[..., Any]) -> None:
+    held = run("run", "--schema").json
+    assert held["methods"]["select"]["kmq"]["n_init"]["default"] == 5
+    assert {"measure", "select", "mix", "minimize", "report"} == set(held["stages"])
+    assert "data" in held["recipe"]["properties"]
+    assert "name a recipe" in run("run").err
