@@ -161,8 +161,13 @@ def test_a_run_stopped_in_any_stage_goes_on(tmp_path: Path, stage: str, how: sig
         "from polyculture.cli.app import main; main()"
     )
     environment = {**os.environ, "POLYCULTURE_CACHE": str(tmp_path / "cache")}
+    # A shell that started the tests in the background may have them ignore Ctrl-C; the run itself should not.
     process = subprocess.Popen(
-        [sys.executable, "-c", code, *words], cwd=tmp_path, env=environment, stderr=subprocess.PIPE
+        [sys.executable, "-c", code, *words],
+        cwd=tmp_path,
+        env=environment,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 120
     while not (tmp_path / "run" / "waiting").exists():
