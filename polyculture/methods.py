@@ -15,9 +15,10 @@ import dataclasses
 import functools
 import importlib
 import inspect
+import re
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from polyculture.errors import BadInput, UnknownMethod, unknown
@@ -194,9 +195,10 @@ def argument_docs(doc: str) -> dict[str, str]:
 
 
 def meaning(stage: str, name: str) -> str:
-    """What a method does: the first sentence of its docstring."""
+    """What a method does: the first sentence of its docstring, without markup."""
     doc = inspect.getdoc(table(stage)[name]) or ""
-    return " ".join(doc.split("\n\n")[0].split()).split(". ")[0].rstrip(".")
+    sentence = " ".join(doc.split("\n\n")[0].split()).split(". ")[0].rstrip(".")
+    return re.sub(r":\w+:`([^`]*)`", r"\1", sentence).replace("``", "")
 
 
 def build(stage: str, name: str, **hyper: Any) -> Any:
@@ -268,7 +270,7 @@ def _parse_one(text: str, annotation: Any) -> Any:
         if text in typing.get_args(annotation):
             return text
         raise ValueError
-    if origin is not None and issubclass(origin, (list, tuple, typing.Sequence)):  # type: ignore[arg-type]
+    if origin is not None and issubclass(origin, Sequence):
         inner = next((a for a in typing.get_args(annotation) if a is not Ellipsis), str)
         items = [_parse_one(part.strip(), inner) for part in text.split(",") if part.strip()]
         return items if origin is list else tuple(items)

@@ -294,15 +294,20 @@ def _read_csv(path: Path, aside: Rejects) -> pa.Table:
     except csv.Error:
         delimiter = ","
 
-    def bad_row(row: Any) -> str:
-        number = f" row {row.number}" if row.number is not None else ""
-        reason = f"has {row.actual_columns} columns, the header has {row.expected_columns}"
-        aside.add(f"{path.name}{number}", reason, row.text)
+    bad: list[tuple[int, str, str]] = []
+
+    def set_aside(row: Any) -> str:
+        # Arrow swallows what is raised here: rows are judged once it is done.
+        bad.append((row.number, f"has {row.actual_columns} columns, the header has {row.expected_columns}", row.text))
         return "skip"
 
-    parsing = pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=bad_row)
-    # A row must fit in a block: 64 MB lets a cell hold a long document.
-    return pacsv.read_csv(path, read_options=pacsv.ReadOptions(block_size=1 << 26), parse_options=parsing)
+    parsing = pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=set_aside)
+    # A row must fit in a block: 64 MB lets a cell hold a long document. Only one thread knows the rows' numbers.
+    reading = pacsv.ReadOptions(block_size=1 << 26, use_threads=False)
+    table = pacsv.read_csv(path, read_options=reading, parse_options=parsing)
+    for number, reason, text in bad:
+        aside.add(f"{path.name} row {number}", reason, text)
+    return table
 
 
 def _read_folder(path: Path, columns: Columns, aside: Rejects, progress: Progress) -> Pool:

@@ -123,3 +123,8 @@ def test_a_missing_dependency_names_its_extra() -> None:
 
 def test_unknown_lists_what_there_is_when_nothing_is_near() -> None:
     assert str(unknown("stage", "zzz", ["a", "b"])) == "no stage 'zzz'; known: a, b"
+
+
+def test_a_meaning_is_one_sentence_without_markup() -> None:
+    assert methods.meaning("measure", "distinct").startswith("The mean of distinct_n over n")
+    assert all("`" not in methods.meaning("measure", name) for name in table("measure"))

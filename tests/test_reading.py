@@ -168,3 +168,14 @@ def test_lone_surrogates_do_not_break_writing(tmp_path: Path) -> None:
     (tmp_path / "d.jsonl").write_text('{"prompt": "a \\ud800 b"}\n')
     pool = read_pool(tmp_path / "d.jsonl", text="prompt")
     assert pool.texts is not None and pool.texts[0] == "a ? b"
+
+
+def test_a_ragged_csv_row_is_named_or_set_aside_with_its_number(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "d.csv").write_text("prompt,q\na,1\nb,2,3\nc,3\n")
+    with pytest.raises(BadInput, match=r"^d\.csv row 3: has 3 columns, the header has 2$"):
+        read_pool(tmp_path / "d.csv", text="prompt")
+    assert capsys.readouterr().err == ""
+    assert len(read_pool(tmp_path / "d.csv", text="prompt", on_bad_row="skip", rejects=tmp_path / "r.jsonl")) == 2
+    assert json.loads((tmp_path / "r.jsonl").read_text())["place"] == "d.csv row 3"

@@ -9,14 +9,15 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import typer
 
 from polyculture.errors import PolycultureError
 from polyculture.progress import Progress, silent
 
-F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
+R = TypeVar("R")
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -41,16 +42,16 @@ def one_line_errors() -> Iterator[None]:
         _fail(f"{place}{error.strerror or error}", BAD_INPUT)
 
 
-def errors_in_one_line(command: F) -> F:
+def errors_in_one_line(command: Callable[P, R]) -> Callable[P, R]:
     """A command whose expected errors are one line, and whose warnings are too."""
 
     @functools.wraps(command)
-    def guarded(*args: Any, **kwargs: Any) -> Any:
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
         warnings.showwarning = _show_warning
         with one_line_errors():
             return command(*args, **kwargs)
 
-    return guarded  # type: ignore[return-value]
+    return guarded
 
 
 def _fail(message: str, status: int) -> None:

@@ -101,7 +101,7 @@ def fit_curve(
             f"{place} was measured at {len(distinct)} different sizes, which can't tell its slope; "
             f"measure it at {3 if free else 2} or more"
         )
-    low, high = exponent if isinstance(exponent, tuple) else (float(exponent),) * 2  # type: ignore[arg-type]
+    low, high = exponent if isinstance(exponent, tuple) else (float(exponent), float(exponent))
     if not 0 < low <= high < np.inf:
         raise BadInput(f"the exponent of {place} should be above 0, not {exponent}")
 

@@ -6,14 +6,14 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from polyculture.errors import BadInput
-from polyculture.files import plain, write_json
+from polyculture.files import content_hash, plain, write_json
 from polyculture.versions import versions
 
 
@@ -21,6 +21,15 @@ def fingerprint(*parts: Any) -> str:
     """A hash of JSON-able values: equal values give equal fingerprints on every machine."""
     text = json.dumps(plain(list(parts)), sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def files_named(params: Any) -> dict[str, str]:
+    """The content of every file that parameters name: a stage depends on what its files hold, not on their names."""
+    if isinstance(params, Mapping):
+        return {k: v for entry in params.values() for k, v in files_named(entry).items()}
+    if isinstance(params, str) and params and len(params) < 1024 and Path(params).is_file():
+        return {params: content_hash(Path(params))}
+    return {}
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from polyculture.engine.base import Engine
 from polyculture.errors import BadInput, unknown
 from polyculture.files import atomic, locked
 from polyculture.progress import Progress, silent
-from polyculture.recipes.folder import RunFolder, fingerprint
-from polyculture.recipes.recipe import Recipe
+from polyculture.recipes.folder import RunFolder, files_named, fingerprint
+from polyculture.recipes.recipe import Recipe, Stage
 from polyculture.recipes.stages import STAGES
 from polyculture.recipes.state import POOL, State
 
@@ -102,8 +102,7 @@ def run_recipe(
         inputs = state.pool_inputs()
         for i, name in enumerate(names):
             if i > 0:
-                stage = recipe.stages[i - 1]
-                inputs = fingerprint(inputs, stage.kind, stage.params, recipe.seed)
+                inputs = _stage_inputs(inputs, recipe.stages[i - 1], recipe.seed)
             kind = name.partition("-")[2]
             if run.finished(name, inputs) and i < forced:
                 steps.append(Step(name, kind, "kept", 0.0))
@@ -121,11 +120,16 @@ def run_recipe(
     return _result(run, recipe, steps)
 
 
+def _stage_inputs(before: str, stage: Stage, seed: int) -> str:
+    """The fingerprint of what a stage works on: all that came before, its parameters, and the files they name."""
+    return fingerprint(before, stage.kind, stage.params, files_named(stage.params), seed)
+
+
 def _plan(state: State, names: list[str], forced: int) -> Iterator[Step]:
     inputs = state.pool_inputs()
     for i, name in enumerate(names):
         if i > 0:
-            inputs = fingerprint(inputs, state.recipe.stages[i - 1].kind, state.recipe.stages[i - 1].params, state.seed)
+            inputs = _stage_inputs(inputs, state.recipe.stages[i - 1], state.seed)
         keep = i < forced and state.folder.finished(name, inputs)
         forced = forced if keep else min(forced, i)
         yield Step(name, name.partition("-")[2], "would keep" if keep else "would run", 0.0)
@@ -156,10 +160,13 @@ def _write_outputs(state: State, names: list[str]) -> None:
                 )
         with atomic(chosen) as file:
             file.writelines(line + "\n" for line in state.pool.records.take(state.rows).lines())
-    for name in names:
-        report = folder.stage(name) / "report.json"
-        if report.exists():
-            render_report(report, folder.path / "report.html")
+    reports = [path for name in names if (path := folder.stage(name) / "report.json").exists()]
+    for report in reports:
+        render_report(report, folder.path / "report.html")
+    # What an earlier recipe left in this folder is not this one's result.
+    stale = ["chosen.jsonl", "rejected.jsonl"] * (not selects) + ["report.html"] * (not reports)
+    for left in stale:
+        (folder.path / left).unlink(missing_ok=True)
 
 
 def _lines(path: Path) -> Iterator[str]:

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from polyculture import __version__
 from polyculture.engine.base import Engine
 from polyculture.files import content_hash
 from polyculture.pool import Pool
 from polyculture.progress import Progress, silent
-from polyculture.recipes.folder import RunFolder, fingerprint
+from polyculture.recipes.folder import RunFolder, files_named, fingerprint
 from polyculture.recipes.pools import load_pool, read_rows
 from polyculture.recipes.recipe import Recipe
 
@@ -90,9 +91,12 @@ class State:
 
     def pool_inputs(self) -> str:
         """The fingerprint of everything the pool is made of: the source's bytes, the columns, scorer and embedder."""
-        source = Path(self.recipe.data.source)
+        data, source = self.recipe.data, Path(self.recipe.data.source)
         content = content_hash(source) if source.exists() else "hub"
-        return fingerprint(content, self.recipe.data.model_dump(exclude={"source"}), source.name, self.recipe.embedder)
+        named = files_named(data.quality)
+        return fingerprint(
+            __version__, content, data.model_dump(exclude={"source"}), named, source.name, self.recipe.embedder
+        )
 
     def make_pool(self, folder: Path) -> None:
         """Read, score and embed the pool; leave what took time in ``folder``."""

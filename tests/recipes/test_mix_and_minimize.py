@@ -83,3 +83,15 @@ def test_a_missing_target_is_named(tmp_path: Path) -> None:
         run(tmp_path, [{"minimize": {}}])
     with pytest.raises(BadInput, match="column 'nothing' is missing"):
         run(tmp_path, [{"minimize": {"target": "nothing"}}], text=None, quality=None)
+
+
+def test_a_stage_runs_again_when_a_file_it_names_changes(tmp_path: Path) -> None:
+    runs = tmp_path / "runs.csv"
+    names = sorted({json.loads(line)["domain"] for line in (tmp_path / "d.jsonl").read_text().splitlines()})[:2]
+    stages = [{"mix": {"method": "best-run", "k": 6, "runs": str(runs)}}]
+    for best, other in (names, names[::-1]):
+        runs.write_text(f"w:{best},w:{other},accuracy\n1,0,0.9\n0,1,0.1\n")
+        result = run(tmp_path, stages, text="prompt", groups="domain")
+        assert [step.status for step in result.steps][1] == "done"
+        assert shares(result.chosen) == {best: 6}
+    assert [step.status for step in run(tmp_path, stages, text="prompt", groups="domain").steps] == ["kept", "kept"]

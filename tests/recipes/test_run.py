@@ -198,3 +198,9 @@ def test_a_reason_names_rows_as_the_pool_does_in_every_stage(data: Path, tmp_pat
         held = json.loads(line)
         assert held["nearest"] in chosen and held["row"] not in chosen
         assert f"row {held['nearest']}" in held["reason"] or held["kind"] == "not needed"
+
+
+def test_what_an_earlier_recipe_left_is_not_this_ones_result(data: Path, tmp_path: Path) -> None:
+    run_recipe(recipe(data), tmp_path / "run")
+    result = run_recipe(recipe(data, stages=[{"measure": {"measures": ["vendi"]}}]), tmp_path / "run")
+    assert (result.chosen, result.rejected, result.report) == (None, None, None)
