@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -53,9 +52,10 @@ def minimize(
     """
     from polyculture.files import atomic, write_json
     from polyculture.methods import build
-    from polyculture.privacy.frontier import default_settings
+    from polyculture.privacy.frontier import between_ends
     from polyculture.privacy.frontier import frontier as measure_frontier
     from polyculture.reading import read_table
+    from polyculture.recipes.minimizing import write_coarse
 
     hyper = given(context, "privacy", method)
     minimizer = build("privacy", method, **hyper)
@@ -69,18 +69,13 @@ def minimize(
     settings = None
     if not frontier and html is None:
         chosen = {name: value for name, value in minimizer.get_params().items() if name in hyper}
-        ends = [s for s in default_settings(len(X), X.shape[1]) if s[0] in ("untouched", "full-minimization")]
-        settings = [ends[0], (method, chosen, minimizer), ends[1]]
+        settings = between_ends(method, chosen, minimizer)
     with progress_bar(quiet=json) as progress:
         rows = measure_frontier(X, y, settings, **columns, test_share=test_share, seed=seed, progress=progress)
         if output is not None or generalisation is not None:
             minimizer.set_params(**columns, random_state=seed).fit(X, y)
     if output is not None:
-        coarse = minimizer.generalise(X)
-        with atomic(output) as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow([*coarse, target])
-            writer.writerows(zip(*coarse.values(), y, strict=True))
+        write_coarse(output, minimizer.generalise(X), target, y)
     if generalisation is not None:
         write_json(generalisation, minimizer.to_dict())
     if html is not None:

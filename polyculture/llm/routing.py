@@ -135,7 +135,8 @@ class Gates:
     @property
     def top_k(self) -> int:
         """Experts the model itself runs for each token."""
-        return int(self.modules[0].top_k)  # type: ignore[arg-type]
+        gate: Any = self.modules[0]
+        return int(gate.top_k)
 
     @contextmanager
     def routed(self, route: Route) -> Iterator[None]:
@@ -179,7 +180,8 @@ def routing(model: torch.nn.Module, ranks: Sequence[int] | Route) -> Iterator[No
 
 
 def _n_experts(gate: torch.nn.Module) -> int:
-    return int(gate.weight.shape[0])  # type: ignore[union-attr, operator, index, arg-type]
+    weight: Any = gate.weight
+    return int(weight.shape[0])
 
 
 def _is_gate(module: torch.nn.Module) -> bool:

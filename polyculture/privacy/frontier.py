@@ -55,10 +55,12 @@ class FrontierRow:
         return ", ".join(f"{name} = {value}" for name, value in self.setting.items())
 
 
+Settings = list[tuple[str, Mapping[str, Any], Minimizer]]
+
 ATTACKS: Mapping[str, Attack] = {"reconstruction": Reconstruction(), "singling out": SinglingOut()}
 
 
-def default_settings(n_records: int, n_attributes: int) -> list[tuple[str, Mapping[str, Any], Minimizer]]:
+def default_settings(n_records: int, n_attributes: int) -> Settings:
     """The minimizers of the paper with a short sweep each, as (name, setting, minimizer); sensitive attributes unset.
 
     Args:
@@ -66,7 +68,7 @@ def default_settings(n_records: int, n_attributes: int) -> list[tuple[str, Mappi
         n_attributes: attributes a record has.
     """
     leaf = max(1, min(100, n_records // 10))
-    found: list[tuple[str, Mapping[str, Any], Minimizer]] = [("untouched", {}, Untouched())]
+    found: Settings = [("untouched", {}, Untouched())]
     found += [
         ("pat", {"alpha": alpha, "max_leaf_nodes": leaves}, PAT(alpha, leaves, leaf))
         for leaves in (8, 20)
@@ -80,6 +82,11 @@ def default_settings(n_records: int, n_attributes: int) -> list[tuple[str, Mappi
     found += [("mutual-information", {"weight": w}, MutualInformation(w)) for w in (0.01, 0.1, 0.5)]
     found += [("apt", {"target_accuracy": t}, Apt(t)) for t in (0.95, 0.99)]
     return [*found, ("full-minimization", {}, FullMinimization())]
+
+
+def between_ends(name: str, setting: Mapping[str, Any], minimizer: Minimizer) -> Settings:
+    """One minimizer, between telling everything and telling nothing: what :func:`frontier` takes to judge it."""
+    return [("untouched", {}, Untouched()), (name, setting, minimizer), ("full-minimization", {}, FullMinimization())]
 
 
 def frontier(

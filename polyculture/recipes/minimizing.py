@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -45,7 +45,7 @@ class Minimize:
         """Write ``minimized.csv``, ``generalisation.json``, ``frontier.json`` and ``minimize.html``."""
         import pandas as pd
 
-        from polyculture.privacy.frontier import default_settings, frontier
+        from polyculture.privacy.frontier import between_ends, frontier
         from polyculture.report.minimization import render_minimization
 
         records = state.pool.records.take(state.rows)
@@ -57,8 +57,7 @@ class Minimize:
                 raise BadInput(f"{state.pool.source}: column '{name}' is missing; columns are {columns}")
         X, y = frame[wanted], frame[params["target"]].to_numpy()
         minimizer = self.minimizer(params).set_params(random_state=state.seed)
-        ends = [s for s in default_settings(len(X), X.shape[1]) if s[0] in ("untouched", "full-minimization")]
-        settings = [ends[0], (params.get("method", "pat"), {}, minimizer), ends[1]]
+        settings = between_ends(params.get("method", "pat"), {}, minimizer)
         rows = frontier(
             X,
             y,
@@ -69,12 +68,23 @@ class Minimize:
             seed=state.seed,
             progress=state.progress,
         )
-        coarse = minimizer.fit(X, y).generalise(X)
-        with atomic(folder / "minimized.csv") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow([*coarse, params["target"]])
-            writer.writerows(zip(*coarse.values(), y, strict=True))
+        write_coarse(folder / "minimized.csv", minimizer.fit(X, y).generalise(X), params["target"], y)
         write_json(folder / "generalisation.json", minimizer.to_dict())
         write_json(folder / "frontier.json", [dataclasses.asdict(row) for row in rows])
         with atomic(folder / "minimize.html") as file:
             file.write(render_minimization(rows, source=state.pool.source, records=len(X)))
+
+
+def write_coarse(path: Path, coarse: Mapping[str, Sequence[str]], target: str, y: Any) -> None:
+    """Write records in their coarser form as CSV, the target as it was.
+
+    Args:
+        path: the file.
+        coarse: attribute -> (n,) labels, as ``Minimizer.generalise`` gives them.
+        target: name of the last column.
+        y: (n,) its values.
+    """
+    with atomic(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*coarse, target])
+        writer.writerows(zip(*coarse.values(), y, strict=True))
