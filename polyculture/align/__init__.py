@@ -4,9 +4,9 @@ from polyculture.methods import MethodTable
 
 METHODS = MethodTable(
     "align",
-    ("dpo", "polyculture.align.direct:dpo_loss"),
-    ("ipo", "polyculture.align.direct:ipo_loss"),
-    ("hinge", "polyculture.align.direct:hinge_loss"),
-    ("dpo-nll", "polyculture.align.direct:dpo_nll_loss"),
+    ("dpo", "polyculture.align.objectives.direct:dpo_loss"),
+    ("ipo", "polyculture.align.objectives.direct:ipo_loss"),
+    ("hinge", "polyculture.align.objectives.direct:hinge_loss"),
+    ("dpo-nll", "polyculture.align.objectives.direct:dpo_nll_loss"),
 )
 __getattr__ = METHODS.export

@@ -2,7 +2,7 @@
 
 import torch
 
-from polyculture.align.direct import (
+from polyculture.align.objectives.direct import (
     dpo_loss,
     dpo_nll_loss,
     hinge_loss,

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from polyculture.align import METHODS
-from polyculture.align.direct import (
+from polyculture.align.objectives.direct import (
     dpo_loss,
     dpo_nll_loss,
     hinge_loss,

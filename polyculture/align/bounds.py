@@ -1,0 +1,43 @@
+"""What an objective's numbers may be, checked where they come in."""
+
+from __future__ import annotations
+
+from torch import Tensor, isfinite
+
+from polyculture.errors import BadInput
+
+
+def positive(name: str, value: float, objective: str) -> float:
+    """``value``, which must be a finite number above 0.
+
+    Raises:
+        BadInput: it is not; the message names the objective.
+    """
+    if not 0 < value < float("inf"):
+        raise BadInput(f"{name} of {objective} should be above 0, not {value}")
+    return value
+
+
+def within(name: str, value: float, low: float, high: float, objective: str) -> float:
+    """``value``, which must lie in [low, high].
+
+    Raises:
+        BadInput: it does not; the message names the objective.
+    """
+    if not low <= value <= high:
+        raise BadInput(f"{name} of {objective} should lie in [{low:g}, {high:g}], not {value}")
+    return value
+
+
+def finite_reference(**references: Tensor) -> None:
+    """Check the reference's log-probabilities: a token that it bans would make the loss NaN.
+
+    Raises:
+        BadInput: one is NaN or infinite; the message says which.
+    """
+    for name, values in references.items():
+        if not bool(isfinite(values).all()):
+            raise BadInput(
+                f"{name} is NaN or infinite: the reference gives an answer no probability (a banned token?), and the "
+                "loss would be NaN; drop those examples or allow the token"
+            )
