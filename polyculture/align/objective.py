@@ -63,6 +63,8 @@ SAMPLES = {
     "policy_samples": "the policy's log-probability of a completion it sampled",
     "proposal_samples": "the log-probability under the policy that sampled it",
     "target_samples": "the log of the unnormalised target; -inf where the target is 0",
+    "log_z": "the log of the running estimate of the target's sum, of the sample's prompt",
+    "baseline": "the running mean of the pseudo-rewards, as it was before these samples",
 }
 INPUTS: dict[str, str] = {**PAIRS, **PAIR_COLUMNS, **LABELS, **RANKINGS, **SAMPLES}
 """Every input that an objective can ask for by name; others are columns of the data."""

@@ -1,1 +1,1 @@
-"""The objectives: functions of log-probabilities, one method or one tight family a file; see polyculture.align.METHODS."""
+"""The objectives: functions of log-probabilities, one method or one tight family a file; see align.METHODS."""
