@@ -8,5 +8,6 @@ METHODS = MethodTable(
     ("ipo", "polyculture.align.objectives.direct:ipo_loss"),
     ("hinge", "polyculture.align.objectives.direct:hinge_loss"),
     ("dpo-nll", "polyculture.align.objectives.direct:dpo_nll_loss"),
+    ("f-dpo", "polyculture.align.objectives.f_dpo:f_dpo_loss"),
 )
 __getattr__ = METHODS.export
