@@ -1,0 +1,334 @@
+"""The data an objective trains on: prompts with their completions, out of columns named as TRL names them.
+
+=============== ==================================================================================
+rows            columns
+=============== ==================================================================================
+pairs           ``prompt, chosen, rejected``; without a prompt it is what both begin with
+labels          ``prompt, completion, label`` (true: wanted)
+rankings        ``prompt, responses, scores`` (lists; higher is better)
+demonstrations  ``prompt, completion`` (or ``response``), or ``messages`` whose last turn is learned
+prompts         ``prompt``
+=============== ==================================================================================
+
+Texts are plain strings, or lists of chat messages. Pairs also serve objectives of labels (each side is an example), of
+demonstrations (the chosen) and of rankings (of two); rankings also serve objectives of pairs and demonstrations; every
+kind serves objectives that sample and need prompts alone.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from polyculture.align.objective import Kind, names
+from polyculture.errors import BadInput
+from polyculture.llm.base import Prompt, as_messages, as_text
+
+Form = Literal["pairs", "labels", "rankings", "demonstrations", "prompts"]
+Messages = Sequence[Mapping[str, str]]
+Number = float | tuple[float, ...]
+
+RESPONSE = ("completion", "response")
+SERVES: dict[Form, tuple[Kind, ...]] = {
+    "pairs": ("pairs", "demonstrations", "labels", "rankings", "samples"),
+    "rankings": ("rankings", "pairs", "demonstrations", "samples"),
+    "labels": ("labels", "samples"),
+    "demonstrations": ("demonstrations", "samples"),
+    "prompts": ("samples",),
+}
+WANTS: dict[Kind, str] = {
+    "pairs": "prompt, chosen, rejected (or prompt, responses, scores)",
+    "demonstrations": "prompt, completion (or messages, or prompt, chosen, rejected)",
+    "labels": "prompt, completion, label (or prompt, chosen, rejected)",
+    "rankings": "prompt, responses, scores (or prompt, chosen, rejected)",
+    "samples": "prompt",
+}
+ASSISTANT_TURN = re.compile(r"\n\n(?:Assistant|ASSISTANT|AI|Bot):")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One prompt and the completions that are compared.
+
+    Args:
+        prompt: text, or chat messages.
+        completions: texts, or lists of the messages that follow the prompt: of pairs (chosen, rejected), of rankings
+            best first, of demonstrations and labels one, of prompts none.
+        place: where it comes from, for messages.
+        desirable: of labels, whether the completion is wanted.
+        numbers: columns of numbers.
+    """
+
+    prompt: Prompt
+    completions: tuple[str | Messages, ...]
+    place: str = ""
+    desirable: bool = True
+    numbers: Mapping[str, Number] = field(default_factory=dict)
+
+    def texts(self) -> list[str]:
+        """The completions as text."""
+        return [completion_text(completion) for completion in self.completions]
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """An example that can't be trained on: where, why, and what it was."""
+
+    place: str
+    reason: str
+    row: Mapping[str, Any]
+
+
+def read_examples(
+    rows: Iterable[Mapping[str, Any]], kind: Kind, *, columns: Sequence[str] = (), source: str = "row", name: str = ""
+) -> tuple[list[Example], list[Rejected]]:
+    """Examples of one kind out of rows, and the rows that hold none, with the reason.
+
+    Args:
+        rows: dicts; all are read as the first one is.
+        kind: what the objective trains on.
+        columns: columns of numbers that it needs.
+        source: where the rows come from, for messages.
+        name: of the objective, for messages.
+
+    Raises:
+        BadInput: the columns don't fit the objective, a row lacks one or holds something else in it, or no row is left.
+    """
+    held = list(rows)
+    if not held:
+        raise BadInput(f"{source}: there are no rows")
+    form = _form(held[0])
+    if form is None or kind not in SERVES[form]:
+        raise BadInput(_does_not_fit(held[0], form, kind, source, name))
+    examples: list[Example] = []
+    rejected: list[Rejected] = []
+    for number, row in enumerate(held, 1):
+        place = f"{source} row {number}"
+        for example in _examples(row, form, kind, columns, place):
+            reason = _unusable(example, kind)
+            if reason:
+                rejected.append(Rejected(place, reason, row))
+            else:
+                examples.append(example)
+    if not examples:
+        first = rejected[0] if rejected else None
+        raise BadInput(f"{source}: no row can be used" + (f"; {first.place}: {first.reason}" if first else ""))
+    return examples, rejected
+
+
+def completion_text(completion: str | Messages) -> str:
+    """A completion as text: as it is, or the contents of its messages."""
+    return completion if isinstance(completion, str) else "\n".join(turn["content"] for turn in completion)
+
+
+def split_prompt(chosen: Any, rejected: Any) -> tuple[Prompt, Any, Any]:
+    """The prompt two answers share, and what follows it in each.
+
+    Of message lists it is the messages they have in common; of transcripts, whose turns begin with "Human:" and
+    "Assistant:" after an empty line, all up to the last shared "Assistant:"; of other texts their common beginning, up
+    to the end of a word.
+
+    >>> split_prompt("2 and 2 is four", "2 and 2 is five")
+    ('2 and 2 is ', 'four', 'five')
+    """
+    if isinstance(chosen, str) and isinstance(rejected, str):
+        same = next((i for i, (a, b) in enumerate(zip(chosen, rejected, strict=False)) if a != b), None)
+        common = chosen[: min(len(chosen), len(rejected)) if same is None else same]
+        turns = list(ASSISTANT_TURN.finditer(common))
+        if turns:
+            cut = turns[-1].end()
+        elif common in (chosen, rejected):
+            cut = 0 if chosen == rejected else len(common)
+        else:
+            cut = max(common.rfind(space) for space in " \n\t") + 1
+        return chosen[:cut], chosen[cut:], rejected[cut:]
+    turn = 0
+    while turn < min(len(chosen), len(rejected)) - 1 and dict(chosen[turn]) == dict(rejected[turn]):
+        turn += 1
+    return chosen[:turn], chosen[turn:], rejected[turn:]
+
+
+def _form(row: Mapping[str, Any]) -> Form | None:
+    has = set(row)
+    if {"chosen", "rejected"} <= has:
+        return "pairs"
+    if {"prompt", "responses", "scores"} <= has:
+        return "rankings"
+    if "prompt" in has and has & set(RESPONSE):
+        return "labels" if "label" in has else "demonstrations"
+    if "messages" in has:
+        return "demonstrations"
+    return "prompts" if "prompt" in has else None
+
+
+def _does_not_fit(row: Mapping[str, Any], form: Form | None, kind: Kind, source: str, name: str) -> str:
+    there = ", ".join(row)
+    message = f"{source}: objective '{name}' needs the columns {WANTS[kind]}; there are {there}"
+    if form is None:
+        return f"{message}; rename yours, or see polyculture align --help for the columns of each kind of data"
+    fitting = [objective for one in SERVES[form] for objective in names(one)]
+    return f"{message}, which fit {', '.join(fitting) or 'no objective'}"
+
+
+def _examples(row: Mapping[str, Any], form: Form, kind: Kind, columns: Sequence[str], place: str) -> Iterable[Example]:
+    if form == "pairs":
+        prompt, chosen, rejected = _pair(row, place)
+        numbers = _numbers(row, columns, place)
+        both = (chosen, rejected)
+        if kind == "labels":
+            if _same(chosen, rejected):
+                return [Example(prompt, both, place)]  # to be set aside with its reason
+            return [Example(prompt, (one,), place, one is chosen, numbers) for one in both]
+        kept = {"demonstrations": both[:1], "samples": both[:1]}.get(kind, both)
+        return [Example(prompt, kept, place, numbers=numbers)]
+    if form == "rankings":
+        return _ranking(row, kind, columns, place)
+    prompt, completions, label = _single(row, form, place)
+    return [Example(prompt, completions, place, label, _numbers(row, columns, place))]
+
+
+def _pair(row: Mapping[str, Any], place: str) -> tuple[Prompt, Any, Any]:
+    chosen, rejected = (_said(row, column, place) for column in ("chosen", "rejected"))
+    if isinstance(chosen, str) != isinstance(rejected, str):
+        raise BadInput(f"{place}: chosen and rejected should both be text, or both lists of messages")
+    if row.get("prompt") is None:
+        return split_prompt(chosen, rejected)
+    prompt = _said(row, "prompt", place)
+    if isinstance(chosen, str):
+        # A prompt of messages with plain answers means that each answer is the assistant's turn.
+        if not isinstance(prompt, str):
+            return prompt, _turn(chosen), _turn(rejected)
+        return prompt, chosen, rejected
+    asked = as_messages(prompt)
+    return asked, _after(chosen, asked), _after(rejected, asked)
+
+
+def _ranking(row: Mapping[str, Any], kind: Kind, columns: Sequence[str], place: str) -> Iterable[Example]:
+    prompt = _said(row, "prompt", place)
+    responses, scores = row.get("responses"), row.get("scores")
+    if not isinstance(responses, (list, tuple)) or not isinstance(scores, (list, tuple)):
+        raise BadInput(f"{place}: 'responses' and 'scores' should be lists")
+    if len(responses) != len(scores):
+        raise BadInput(f"{place}: there are {len(responses)} responses and {len(scores)} scores; give one for each")
+    known = [
+        (_number(score, "scores", place), _said({"responses": one}, "responses", place))
+        for score, one in zip(scores, responses, strict=True)
+        if score is not None and not (isinstance(score, float) and math.isnan(score))
+    ]
+    ranked = sorted(known, key=lambda scored: -scored[0])  # stable: ties keep the order of the data
+    if not isinstance(prompt, str):
+        ranked = [(score, _turn(one) if isinstance(one, str) else one) for score, one in ranked]
+    if not ranked:
+        return [Example(prompt, (), place)]
+    numbers = _numbers(row, [c for c in columns if c != "margin"], place)
+    if kind in ("demonstrations", "samples"):
+        return [Example(prompt, (ranked[0][1],), place, numbers=numbers)]
+    if kind == "rankings":
+        distinct = [one for i, (score, one) in enumerate(ranked) if i == 0 or score < ranked[i - 1][0]]
+        return [Example(prompt, tuple(distinct), place, numbers=numbers)]
+    best = ranked[0]
+    worse = [other for other in ranked if other[0] < best[0]]
+    if not worse:
+        return [Example(prompt, (best[1],), place)]
+    pairs = []
+    for score, one in reversed(worse):
+        margin = {"margin": best[0] - score} if "margin" in columns else {}
+        pairs.append(Example(prompt, (best[1], one), place, numbers={**numbers, **margin}))
+    return pairs
+
+
+def _single(row: Mapping[str, Any], form: Form, place: str) -> tuple[Prompt, tuple[Any, ...], bool]:
+    if form == "demonstrations" and "messages" in row:
+        turns = as_messages(_said(row, "messages", place))
+        if not turns or turns[-1]["role"] != "assistant":
+            raise BadInput(f"{place}: the last of 'messages' should be the assistant's, which is learned")
+        return turns[:-1], (turns[-1:],), True
+    prompt = _said(row, "prompt", place)
+    if form == "prompts":
+        return prompt, (), True
+    completion = _said(row, next(column for column in RESPONSE if column in row), place)
+    if isinstance(completion, str) and not isinstance(prompt, str):
+        completion = _turn(completion)
+    label = row.get("label", True)
+    if not isinstance(label, (bool, int)) or label not in (0, 1):
+        raise BadInput(f"{place}: 'label' should be true or false, not {json.dumps(label, default=str)}")
+    return prompt, (completion,), bool(label)
+
+
+def _said(row: Mapping[str, Any], column: str, place: str) -> Any:
+    value = row.get(column)
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (list, tuple)) and value and all(isinstance(turn, Mapping) for turn in value):
+        for turn in value:
+            if not isinstance(turn.get("role"), str) or not isinstance(turn.get("content"), str):
+                raise BadInput(f"{place}: the messages in '{column}' should have a 'role' and a 'content', both text")
+        return [{"role": turn["role"], "content": turn["content"]} for turn in value]
+    if value is None:
+        raise BadInput(f"{place}: column '{column}' is missing or null; columns are {', '.join(row)}")
+    raise BadInput(f"{place}: '{column}' should be text or a list of chat messages, not {type(value).__name__}")
+
+
+def _numbers(row: Mapping[str, Any], columns: Sequence[str], place: str) -> dict[str, Number]:
+    found: dict[str, Number] = {}
+    for column in columns:
+        if column == "margin" and "margin" not in row and {"score_chosen", "score_rejected"} <= set(row):
+            found[column] = _number(row["score_chosen"], "score_chosen", place) - _number(
+                row["score_rejected"], "score_rejected", place
+            )
+            continue
+        if column not in row:
+            raise BadInput(
+                f"{place}: the objective needs the column '{column}'; columns are {', '.join(row)}; "
+                f"compute it with --column {column}=SOURCE"
+            )
+        value = row[column]
+        if isinstance(value, (list, tuple)):
+            found[column] = tuple(_number(one, column, place) for one in value)
+        else:
+            found[column] = _number(value, column, place)
+    return found
+
+
+def _number(value: Any, column: str, place: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise BadInput(f"{place}: '{column}' should hold numbers, not {json.dumps(value, default=str)}")
+    return float(value)
+
+
+def _unusable(example: Example, kind: Kind) -> str:
+    texts = example.texts()
+    if kind in ("pairs", "rankings") and len(texts) < 2:
+        return "fewer than two responses have different scores, so none is better"
+    if any(not text.strip() for text in texts):
+        which = ("chosen", "rejected")[[not text.strip() for text in texts].index(True)] if len(texts) == 2 else "one"
+        return f"a completion is empty ({which})"
+    if len(texts) == 2 and _same(*example.completions):
+        return "chosen and rejected are the same"
+    for name, value in example.numbers.items():
+        if any(not math.isfinite(one) for one in (value if isinstance(value, tuple) else (value,))):
+            return f"{name} is not a finite number"
+    return ""
+
+
+def _same(chosen: Any, rejected: Any) -> bool:
+    return completion_text(chosen).strip() == completion_text(rejected).strip()
+
+
+def _turn(text: str) -> list[dict[str, str]]:
+    return [{"role": "assistant", "content": text}]
+
+
+def _after(turns: Any, prompt: Sequence[Mapping[str, str]]) -> Any:
+    """What follows the prompt: TRL allows answers with and without it."""
+    n = len(prompt)
+    return turns[n:] if len(turns) > n and [dict(t) for t in turns[:n]] == [dict(t) for t in prompt] else turns
+
+
+def prompt_text(prompt: Prompt) -> str:
+    """A prompt as text, for reports and scorers."""
+    return prompt if isinstance(prompt, str) else as_text(as_messages(prompt))
