@@ -8,6 +8,13 @@ METHODS = MethodTable(
     ("ipo", "polyculture.align.objectives.direct:ipo_loss"),
     ("hinge", "polyculture.align.objectives.direct:hinge_loss"),
     ("dpo-nll", "polyculture.align.objectives.direct:dpo_nll_loss"),
+    ("tdpo", "polyculture.align.objectives.tdpo:tdpo_loss"),
+    ("asft", "polyculture.align.objectives.asft:asft_loss"),
+    ("asft-two-stage", "polyculture.align.objectives.asft:asft_two_stage_loss"),
     ("f-dpo", "polyculture.align.objectives.f_dpo:f_dpo_loss"),
+    ("modpo", "polyculture.align.objectives.modpo:modpo_loss"),
+    ("f-dpg", "polyculture.align.objectives.f_dpg:f_dpg_loss"),
+    ("dno", "polyculture.align.objectives.dno:dno_loss"),
+    ("dno-prct", "polyculture.align.objectives.dno:dno_prct_loss"),
 )
 __getattr__ = METHODS.export

@@ -47,6 +47,7 @@ METHODS = MethodTable(
     ("length", "polyculture.measure.complexity:length"),
     ("per-input-ead", "polyculture.measure.per_input:per_input_ead"),
     ("top-k-entropy", "polyculture.measure.over_optimisation:top_k_summary"),
+    ("calibration-error", "polyculture.measure.calibration:expected_calibration_error"),
     ("group-balance", "polyculture.measure.groups:group_balance"),
 )
 __getattr__ = METHODS.export

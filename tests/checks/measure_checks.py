@@ -53,6 +53,8 @@ def make_inputs(n: int = N, seed: int = 0, dtype: Any = np.float64) -> Inputs:
         "token_logprobs": [np.log(rng.uniform(0.05, 1, 5 + i % 4)) for i in range(n)],
         "outputs": [[" ".join(rng.choice(WORDS, 8)) for _ in range(3)] for _ in range(n)],
         "measures": rng.uniform(0, 1, (n, 2)).astype(np.float32).astype(dtype),
+        "confidence": rng.uniform(0, 1, n),
+        "correct": rng.random(n) < 0.5,
     }
 
 
