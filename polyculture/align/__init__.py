@@ -16,5 +16,6 @@ METHODS = MethodTable(
     ("f-dpg", "polyculture.align.objectives.f_dpg:f_dpg_loss"),
     ("dno", "polyculture.align.objectives.dno:dno_loss"),
     ("dno-prct", "polyculture.align.objectives.dno:dno_prct_loss"),
+    ("curry-dpo", "polyculture.align.curriculum:CurryDPO"),
 )
 __getattr__ = METHODS.export

@@ -138,7 +138,8 @@ class Objective:
 
         Raises:
             UnknownMethod: there is no such objective or hyper-parameter.
-            BadInput: a value can't be read, or the loss asks for inputs of different kinds of data.
+            BadInput: a value can't be read, the loss asks for inputs of different kinds of data, or the name is not of
+                a loss but of a way to train with one (a class, such as curry-dpo).
         """
         if isinstance(which, Objective):
             return cls(which.name, which.loss, {**which.hyper, **hyper})
@@ -147,6 +148,11 @@ class Objective:
 
             which = named_function(which)
         if isinstance(which, str):
+            if isinstance(table("align")[which], type):
+                raise BadInput(
+                    f"'{which}' is not one objective but a way to train with one; polyculture align --objective "
+                    f"{which} does it, and polyculture methods {which} says where it lives"
+                )
             bound = build("align", which, **hyper)
             made = cls(which, bound.func, dict(bound.keywords))
         else:
@@ -284,7 +290,8 @@ def pair_inputs(
 
 def names(kind: Kind | None = None) -> list[str]:
     """Names of the objectives there are, of one kind of data or of all."""
-    return [name for name in table("align") if kind in (None, Objective.of(name).kind)]
+    losses = [name for name in table("align") if not isinstance(table("align")[name], type)]
+    return [name for name in losses if kind in (None, Objective.of(name).kind)]
 
 
 def _full(values: Tensor) -> Tensor:
