@@ -179,7 +179,7 @@ def optimal_policy(
 
     low = torch.full_like(r[..., :1], math.log(beta) - 80.0)
     high = torch.full_like(low, math.log(beta) + 80.0)
-    for _ in range(100):
+    for _ in range(64):
         middle = (low + high) / 2
         heavy = policy(middle).sum(dim=-1, keepdim=True) > 1
         low, high = torch.where(heavy, middle, low), torch.where(heavy, high, middle)
