@@ -1,0 +1,365 @@
+"""AlignmentTrainer: transformers' Trainer with an objective of log-probabilities.
+
+Whatever transformers' Trainer does it does too: accelerate, DDP and FSDP, mixed precision, gradient accumulation,
+activation checkpointing, checkpoints and resuming, trackers, callbacks, PEFT adapters. What is added is the way from
+rows to a loss: rows become token ids, a pair's prompt is encoded once, log-probabilities come without the logits of
+the whole batch, the reference's are computed once and kept, and the loss of a step is the mean over all its examples,
+however they are spread over micro-batches and processes.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor
+from transformers import Trainer, TrainingArguments
+
+from polyculture.align.dataset import EncodedDataset, with_mismatched
+from polyculture.align.encoding import Cuts, Encoded, Encoder
+from polyculture.align.examples import Rejected, read_examples
+from polyculture.align.forward import probe, score_batch
+from polyculture.align.given import inputs_of
+from polyculture.align.layout import Layout
+from polyculture.align.mixture import Mixture, parse_objective
+from polyculture.align.modifiers import wpo_weights
+from polyculture.align.objective import Loss, Objective
+from polyculture.align.reference_model import ReferenceModel
+from polyculture.align.reference_refresh import ReferenceRefresh
+from polyculture.align.training_metrics import MetricSums
+from polyculture.align.watch import Watch, WatchCallback
+from polyculture.errors import BadInput
+from polyculture.files import atomic, write_json
+from polyculture.llm.loading import load
+from polyculture.progress import Progress, silent
+
+REFERENCE = "reference.safetensors"
+
+
+class AlignmentTrainer(Trainer):
+    """Trains a causal language model with an objective.
+
+    Args:
+        model: a transformers causal language model, or where to load one from (then with its tokenizer, in float32
+            unless ``dtype`` says otherwise).
+        objective: a name of ``polyculture.align.METHODS``, a weighted sum such as "0.8*dpo+0.2*sft", a function of log-
+            probabilities, or an Objective.
+        args: transformers' TrainingArguments.
+        train_dataset: rows with TRL's columns (a list of dicts, or a datasets.Dataset); see polyculture.align.examples.
+        eval_dataset: held-out rows; the watch samples on their prompts.
+        processing_class: the tokenizer.
+        hyper: hyper-parameters of the objective, by name.
+        reference: the model that the policy is compared with, or where to load it from. None is the model as it is
+            given, or, where an adapter is trained, the model without it.
+        peft_config: a PEFT configuration: train an adapter.
+        ld_alpha: weight of the tokens beyond a pair's shorter completion (LD-DPO); 1 is plain.
+        wpo: weigh each pair by how likely the policy writes it (WPO).
+        refresh: (alpha, steps): every so many steps move the reference by alpha towards the policy (TR-DPO); the
+            paper's are (0.6, 512).
+        max_length: most tokens of a prompt and a completion.
+        share_prompts: compute a prompt that several completions share once, where the model allows it.
+        dropout: keep the model's dropout; by default it is switched off, so that policy and reference are comparable.
+        dtype: to load a model in: "float32", "bfloat16", "auto".
+        reference_cache: folder of the reference's log-probabilities; None keeps them under ``args.output_dir``.
+        watch: how the training is watched; None does not watch.
+        watch_folder: where what it sees is kept; by default ``args.output_dir``.
+        name: of the data, for messages.
+        progress: told what comes before the training.
+        trainer: anything else transformers' Trainer takes.
+
+    Raises:
+        BadInput: the data don't fit the objective; the reference can't be used; launched processes did not join.
+
+    Attributes:
+        rejected: rows that can't be trained on, with the reason.
+        cuts: what did not fit ``max_length``.
+        abilities: whether prompts are shared and the head is replaced.
+    """
+
+    loss_is_scaled_for_ga = True
+
+    def __init__(
+        self,
+        model: Any,
+        objective: str | Loss | Objective | Mixture = "dpo",
+        args: TrainingArguments | None = None,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        processing_class: Any = None,
+        *,
+        hyper: Mapping[str, Any] | None = None,
+        reference: Any = None,
+        peft_config: Any = None,
+        ld_alpha: float = 1.0,
+        wpo: bool = False,
+        refresh: tuple[float, int] | None = None,
+        max_length: int = 1024,
+        share_prompts: bool = True,
+        dropout: bool = False,
+        dtype: Any = "float32",
+        reference_cache: Path | None = None,
+        watch: Watch | None = None,
+        watch_folder: Path | None = None,
+        name: str = "",
+        progress: Progress = silent,
+        **trainer: Any,
+    ) -> None:
+        self.objective = _objective(objective, hyper or {})
+        self.ld_alpha, self.wpo, self.refresh = ld_alpha, wpo, refresh
+        if (ld_alpha != 1 or wpo) and self.objective.kind != "pairs":
+            raise BadInput(f"LD and WPO are of pairs; objective '{self.objective.name}' is of {self.objective.kind}")
+        args = args or TrainingArguments(output_dir="aligned")
+        args.remove_unused_columns = False  # the rows are encoded here; none of their columns goes to the model
+        if isinstance(model, (str, Path)) or processing_class is None:
+            model, processing_class = load(model, processing_class, dtype)
+        self.max_length = _context(model, max_length)
+        if peft_config is not None:
+            from polyculture.errors import need
+
+            model = need("peft", "train").get_peft_model(model, peft_config)
+        if not dropout:
+            _switch_off_dropout(model)
+        self.encoder = Encoder(processing_class, self.max_length)
+        self.rejected: list[Rejected] = []
+        self.cuts = Cuts(self.max_length)
+        self.name = name
+        train = None if train_dataset is None else self.encoded(train_dataset, name or "training data", progress)
+        held_out = None if eval_dataset is None else self.encoded(eval_dataset, name or "held-out data", progress)
+        self.layout = Layout(_pad(processing_class), share=share_prompts)
+        super().__init__(
+            model,
+            args,
+            data_collator=self.layout,
+            train_dataset=train,
+            eval_dataset=held_out,
+            processing_class=processing_class,
+            **trainer,
+        )
+        _joined(self.accelerator.num_processes)
+        args._n_gpu = min(args.n_gpu, 1)  # nn.DataParallel would tear our batches apart; processes do it right
+        self.abilities = probe(self.model, self.model.config.get_text_config().vocab_size, 2 * self.max_length)
+        self.layout = self.data_collator = Layout(self.layout.pad, share=share_prompts and self.abilities.share_prompts)
+        self._metrics = {"train": MetricSums(), "eval": MetricSums()}
+        self._live = self.objective.needs_vocabulary or refresh is not None
+        beside = self._live or watch is not None
+        self.reference = ReferenceModel(self.model, reference, live=beside, dtype=dtype)
+        if self.objective.needs_reference and not self._live:
+            self.reference.score(
+                (self.train_dataset, self.eval_dataset),
+                self.layout,
+                self.abilities,
+                self.accelerator,
+                folder=reference_cache or Path(args.output_dir) / "reference",
+                batch_size=args.per_device_eval_batch_size,
+                progress=progress,
+            )
+        if beside:
+            self.reference.shard(self.accelerator, fsdp=self.is_fsdp_enabled, deepspeed=self.is_deepspeed_enabled)
+        if refresh is not None:
+            if self.reference.model is None:
+                raise BadInput("an adapter's reference is the model without it, which can't move; give reference=")
+            alpha, every = refresh
+            self.add_callback(ReferenceRefresh(self.reference.model, self.model, alpha=alpha, every=every))
+        if watch is not None:
+            self._add_watch(watch, watch_folder)
+
+    def encoded(self, rows: Any, source: str, progress: Progress = silent) -> EncodedDataset:
+        """Rows as an encoded data set; what can't be used goes to ``rejected``, what was cut is added to ``cuts``.
+
+        Args:
+            rows: a list of dicts or a datasets.Dataset, or an encoded data set, which is given back.
+            source: where they come from, for messages.
+            progress: told the examples.
+
+        Raises:
+            BadInput: they don't fit the objective, or none is left.
+        """
+        if isinstance(rows, EncodedDataset):
+            return rows
+        kind = self.objective.kind
+        examples, rejected = read_examples(
+            rows, kind, columns=self.objective.columns, source=source, name=self.objective.name
+        )
+        encoded, same, cuts = self.encoder.encode(examples, progress)
+        self.rejected += [*rejected, *same]
+        self.cuts = Cuts(
+            self.max_length,
+            self.cuts.prompts + cuts.prompts,
+            self.cuts.completions + cuts.completions,
+            self.cuts.tokens + cuts.tokens,
+        )
+        if kind == "labels" and {"kl_policy", "kl_ref"} & set(self.objective.needs):
+            encoded = with_mismatched(encoded, self.max_length)
+        return EncodedDataset(encoded)
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """The batch's part of the mean loss over all examples of the step.
+
+        Raises:
+            BadInput: the loss is not finite; the batch is saved and named.
+        """
+        passed = score_batch(
+            model,
+            inputs,
+            self.abilities,
+            statistics=("log_sum_sq",) if self.wpo else (),
+            reference=self.reference.running if self._live else None,
+        )
+        given = inputs_of(self.objective.kind, passed, inputs, ld_alpha=self.ld_alpha)
+        weights = None
+        if self.wpo and passed.statistics is not None:
+            weights = wpo_weights(passed.log_probs, passed.statistics["log_sum_sq"], inputs["mask"])
+        counts = self.counts([inputs]) if num_items_in_batch is None else num_items_in_batch
+        loss = self.objective.total(given, float(counts[0]), float(counts[1]), weights=weights)
+        self._check_finite(loss, inputs)
+        self._metrics["train" if model.training else "eval"].add(self.objective, given)
+        if model.training:
+            loss = loss * self.accelerator.num_processes  # DDP and FSDP average over processes; the counts are of all
+        return (loss, {}) if return_outputs else loss
+
+    def counts(self, batches: Sequence[Mapping[str, Any]]) -> Tensor:
+        """(2,) examples of the batches, and the tokens of their first completions."""
+        examples = sum(len(batch["index"]) for batch in batches)
+        tokens = sum(int(batch["mask"][: len(batch["index"])].sum()) for batch in batches)
+        return torch.tensor([examples, tokens], dtype=torch.float64)
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
+        if not batch_samples:
+            return None
+        own = self.counts(batch_samples).to(device, torch.float32)
+        return self.accelerator.reduce(own, reduction="sum") if self.accelerator.num_processes > 1 else own
+
+    def prediction_step(
+        self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: list[str] | None = None
+    ) -> tuple[Any, None, None]:
+        """The mean loss of a held-out batch; its metrics are kept for the log."""
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            loss = self.compute_loss(model, inputs)
+        return loss.detach(), None, None
+
+    def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **more: Any) -> Any:
+        """As transformers' own, with the objective's metrics."""
+        found = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **more)
+        means = self._metrics["eval"].means(self.accelerator)
+        found.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in means.items()})
+        return found
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log, with the means of the objective's metrics since the last time."""
+        if "loss" in logs:
+            logs |= self._metrics["train"].means(self.accelerator)
+        super().log(logs, start_time)
+
+    def _add_watch(self, watch: Watch, folder: Path | None) -> None:
+        data = self.eval_dataset
+        if data is None:
+            raise BadInput("watching a training needs held-out rows to sample on; give eval_dataset")
+        pairs = [(e.prompt, *e.completions) for e in data.examples] if self.objective.kind == "pairs" else []
+        self.watching = WatchCallback(
+            watch,
+            prompts=[example.prompt for example in data.examples],
+            pairs=pairs,
+            reference=self.reference.model,
+            out=folder or Path(self.args.output_dir),
+            log=self.log,
+            processing_class=self.processing_class,
+        )
+        self.add_callback(self.watching)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        if self.refresh is not None and self.args.should_save:
+            # Before the rest: a checkpoint is complete when its trainer_state.json is there, which comes last.
+            folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+            with atomic(folder / REFERENCE, "wb") as file:
+                file.write(save(self.reference.model.state_dict()))
+        super()._save_checkpoint(model, trial)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        kept = Path(resume_from_checkpoint) / REFERENCE
+        if self.refresh is not None:
+            self.reference.model.load_state_dict(load_file(kept))
+
+    def _check_finite(self, loss: Tensor, inputs: Mapping[str, Any]) -> None:
+        if bool(torch.isfinite(loss)):
+            return
+        data = self.train_dataset if self.model.training else self.eval_dataset
+        rows = [data.examples[i] for i in inputs["index"].tolist()] if isinstance(data, EncodedDataset) else []
+        path = self._save_batch(rows, "the loss is not finite")
+        places = ", ".join(row.place for row in rows[:3]) + (", ..." if len(rows) > 3 else "")
+        raise BadInput(
+            f"the loss is {float(loss)} at step {self.state.global_step + 1} ({places}); the batch is saved in {path}; "
+            "lower the learning rate, clip gradients, or look at those rows; the last checkpoint is as it was"
+        )
+
+    def _clip_grad_norm(self, model: Any) -> Any:
+        norm = super()._clip_grad_norm(model)
+        if norm is not None and not bool(torch.isfinite(torch.as_tensor(norm))):
+            raise BadInput(
+                f"the gradient is not finite at step {self.state.global_step + 1}, though the loss is; lower the "
+                "learning rate or train in a wider type; the last checkpoint is as it was"
+            )
+        return norm
+
+    def _save_batch(self, rows: Sequence[Encoded], reason: str) -> Path:
+        path = Path(self.args.output_dir) / f"bad-batch-step-{self.state.global_step + 1}.json"
+        decode: Callable[[Any], str] = self.processing_class.decode
+        shown = [
+            {"place": row.place, "prompt": decode(row.prompt), "completions": [decode(c) for c in row.completions]}
+            for row in rows
+        ]
+        write_json(path, {"step": self.state.global_step + 1, "reason": reason, "rows": shown})
+        return path
+
+
+def _objective(which: str | Loss | Objective | Mixture, hyper: Mapping[str, Any]) -> Objective | Mixture:
+    if isinstance(which, str):
+        return parse_objective(which, **hyper)
+    if isinstance(which, Mixture):
+        if hyper:
+            raise BadInput("a mixture's objectives have their hyper-parameters already")
+        return which
+    return Objective.of(which, **hyper)
+
+
+def _joined(processes: int) -> None:
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if launched != processes:
+        raise BadInput(
+            f"{launched} processes were launched, but this one sees {processes}: they have not joined, and each would "
+            "train alone; on CPUs set ACCELERATE_USE_CPU=true (or use_cpu=True), on GPUs launch with torchrun or "
+            "accelerate launch, one process a GPU"
+        )
+
+
+def _context(model: Any, max_length: int) -> int:
+    """The tokens that fit both what is asked for and the model's window."""
+    window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if isinstance(window, int) and window < max_length:
+        warnings.warn(
+            f"max_length is {max_length}, but the model takes {window} tokens; {window} is used", stacklevel=3
+        )
+        return window
+    return max_length
+
+
+def _switch_off_dropout(model: Any) -> None:
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+
+
+def _pad(tokenizer: Any) -> int:
+    return next(int(t) for t in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0) if t is not None)
