@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import tempfile
@@ -75,6 +76,12 @@ def plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     return value
+
+
+def fingerprint(*parts: Any) -> str:
+    """A hash of JSON-able values: equal values give equal fingerprints on every machine."""
+    text = json.dumps(plain(list(parts)), sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def content_hash(path: Path) -> str:

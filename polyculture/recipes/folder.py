@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import time
@@ -13,14 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from polyculture.errors import BadInput
-from polyculture.files import content_hash, plain, write_json
+from polyculture.files import content_hash, write_json
 from polyculture.versions import versions
-
-
-def fingerprint(*parts: Any) -> str:
-    """A hash of JSON-able values: equal values give equal fingerprints on every machine."""
-    text = json.dumps(plain(list(parts)), sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def files_named(params: Any) -> dict[str, str]:

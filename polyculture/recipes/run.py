@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from polyculture.engine.base import Engine
 from polyculture.errors import BadInput, unknown
-from polyculture.files import atomic, locked
+from polyculture.files import atomic, fingerprint, locked
 from polyculture.progress import Progress, silent
-from polyculture.recipes.folder import RunFolder, files_named, fingerprint
+from polyculture.recipes.folder import RunFolder, files_named
 from polyculture.recipes.recipe import Recipe, Stage
 from polyculture.recipes.stages import STAGES
 from polyculture.recipes.state import POOL, State

@@ -13,10 +13,10 @@ import numpy as np
 
 from polyculture import __version__
 from polyculture.engine.base import Engine
-from polyculture.files import content_hash
+from polyculture.files import content_hash, fingerprint
 from polyculture.pool import Pool
 from polyculture.progress import Progress, silent
-from polyculture.recipes.folder import RunFolder, files_named, fingerprint
+from polyculture.recipes.folder import RunFolder, files_named
 from polyculture.recipes.pools import load_pool, read_rows
 from polyculture.recipes.recipe import Recipe
 
