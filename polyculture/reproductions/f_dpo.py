@@ -9,8 +9,10 @@ Under the control all answers have one reward: there is nothing to prefer, so tr
 is and the divergences must agree. They must agree too where beta is large.
 
 Entropy is not ordered at matched reward, and nothing of the kind is asserted. At equal beta and with few comparisons
-(300, 300 steps of Adam) the forward KL is expected to keep more entropy than the reverse; that is asserted. The paper's
-accuracies, calibration errors and PPO baseline are of language models and are not repeated here.
+(300, 300 steps of Adam) the forward KL is expected to keep more entropy than the reverse; that is asserted. In between
+there is no order: JS kept the least (.46 nats, against .85 of reverse and 1.16 of forward KL), for its reward is
+bounded above and answers that were never compared take the probability that the rejected lose. The paper's accuracies,
+calibration errors and PPO baseline are of language models and are not repeated here.
 """
 
 from __future__ import annotations

@@ -165,7 +165,7 @@ def f_dpo_loss(
     ]
     overflowed = torch.isinf(scores[0]) | torch.isinf(scores[1])
     if divergence in ("forward_kl", "alpha") and bool(overflowed.any()):
-        lowest = min(float((policy_chosen - ref_chosen).min()), float((policy_rejected - ref_rejected).min()))
+        lowest = min((policy_chosen - ref_chosen).min().item(), (policy_rejected - ref_rejected).min().item())
         raise BadInput(
             f"the {divergence} score of {int(overflowed.sum())} pairs overflows: a log-ratio to the reference is down "
             f"to {lowest:.4g}; give max_exponent (80), train in smaller steps, or use js"
