@@ -3,20 +3,12 @@ import pytest
 import torch
 
 from polyculture.align import METHODS
-from polyculture.align.curriculum import CurryDPO, curriculum_stages, cut_stages, standardised
+from polyculture.align.curriculum import CurryDPO
 from polyculture.align.objective import Objective, names
 from polyculture.errors import BadInput, UnknownMethod
 from polyculture.methods import build, inputs, parameters
 
 RATINGS = [[5, 3, 4, 2], [8, 7.5, 1, 4], [3, 3, 1, 2]]
-
-
-def triples(stages):
-    return [[(p.prompt, p.chosen, p.rejected) for p in stage] for stage in stages]
-
-
-def pooled(stages):
-    return sorted(triple for stage in triples(stages) for triple in stage)
 
 
 def ranked_rows(ratings=RATINGS):
@@ -28,79 +20,6 @@ def ranked_rows(ratings=RATINGS):
 
 def sides(stages):
     return [[(row["chosen"], row["rejected"]) for row in stage] for stage in stages]
-
-
-def test_a_stage_takes_each_prompts_next_pair():
-    assert triples(curriculum_stages(RATINGS)) == [
-        [(0, 0, 3), (1, 0, 2), (2, 0, 2)],
-        [(0, 0, 1), (1, 0, 3), (2, 0, 3)],
-        [(0, 0, 2), (1, 0, 1)],
-    ]
-
-
-def test_the_global_order_is_cut_in_equal_parts():
-    stages = curriculum_stages(RATINGS, mode="global")
-    gaps = [[pair.gap for pair in stage] for stage in stages]
-    assert gaps == [[7.0, 4.0, 3.0], [2.0, 2.0], [1.0, 1.0, 0.5]]
-    assert triples(stages)[1] == [(0, 0, 1), (2, 0, 2)], "equal gaps keep the order of prompts"
-
-
-@pytest.mark.parametrize(
-    ("n", "iterations", "sizes"), [(5, 2, [2, 3]), (7, 2, [4, 3]), (1, 3, [0, 1, 0]), (0, 2, [0, 0])]
-)
-def test_cuts_are_rounded(n, iterations, sizes):
-    cut = cut_stages(range(n), np.zeros(n), mode="global", iterations=iterations)
-    assert [len(stage) for stage in cut] == sizes and [i for stage in cut for i in stage] == list(range(n))
-
-
-def test_orders_stage_the_same_pairs():
-    ratings = [[9, 1, 2, 5, 7], [4, 3, 2, 1, 0], [1, 1]]
-    for mode in ("per_prompt", "global"):
-        easy, hard, shuffled = (
-            curriculum_stages(ratings, mode=mode, order=order, iterations=2, rng=0)
-            for order in ("easy_to_hard", "hard_to_easy", "random")
-        )
-        assert pooled(easy) == pooled(hard) == pooled(shuffled)
-        assert np.mean([p.gap for p in easy[0]]) > np.mean([p.gap for p in easy[1]])
-        assert np.mean([p.gap for p in hard[0]]) < np.mean([p.gap for p in hard[1]])
-    assert curriculum_stages(ratings, order="random", rng=1) == curriculum_stages(ratings, order="random", rng=1)
-
-
-def test_pairs_beyond_the_last_iteration_are_left_out_per_prompt_and_kept_globally():
-    ratings = [[5, 4, 3, 2, 1]]
-    assert triples(curriculum_stages(ratings, iterations=2)) == [[(0, 0, 4)], [(0, 0, 3)]]
-    assert sum(len(stage) for stage in curriculum_stages(ratings, iterations=2, mode="global")) == 4
-    assert triples(curriculum_stages(ratings, iterations=2, mode="global", max_pairs=2)) == [[(0, 0, 4)], [(0, 0, 3)]]
-
-
-def test_another_criterion_orders_the_pairs():
-    logps = [[0.0, -9.0, -1.0, -5.0]]
-    assert triples(curriculum_stages([[5, 3, 4, 2]], criterion=logps)) == [[(0, 0, 1)], [(0, 0, 3)], [(0, 0, 2)]]
-
-
-def test_a_global_order_can_put_scales_on_one_footing():
-    ratings = [[10.0, 0.0, 9.0], [1.0, 0.0, 0.5]]
-    plain = curriculum_stages(ratings, mode="global", iterations=2)
-    scaled = curriculum_stages(ratings, mode="global", iterations=2, scales=["of ten", "of one"])
-    assert triples(plain) == [[(0, 0, 1), (0, 0, 2)], [(1, 0, 1), (1, 0, 2)]]
-    assert triples(scaled) == [[(0, 0, 1), (1, 0, 1)], [(1, 0, 2), (0, 0, 2)]]
-    assert standardised([3.0, 4.0, 8.0], ["a", "a", "b"]) == pytest.approx([3 / 12.5**0.5, 4 / 12.5**0.5, 1.0])
-    assert standardised([], []).shape == (0,) and list(standardised([0.0], ["a"])) == [0.0]
-
-
-@pytest.mark.parametrize(
-    ("how", "error", "message"),
-    [
-        ({"iterations": 0}, BadInput, "1 iteration or more, not 0"),
-        ({"mode": "per_promt"}, UnknownMethod, "did you mean 'per_prompt'"),
-        ({"order": "upwards"}, UnknownMethod, "order of a curriculum"),
-        ({"criterion": [[1.0]]}, BadInput, "criterion should have one entry a prompt: 3, not 1"),
-        ({"scales": ["a"]}, BadInput, "scales should have one entry a prompt: 3, not 1"),
-    ],
-)
-def test_what_curriculum_stages_refuse(how, error, message):
-    with pytest.raises(error, match=message):
-        curriculum_stages(RATINGS, **how)
 
 
 def test_ranked_rows_are_staged_by_their_ratings():
@@ -132,6 +51,13 @@ def test_pairs_without_ratings_are_cut_by_the_reference_in_equal_parts():
     assert [[row["ease"] for row in stage] for stage in plan.stages] == [[5.0, 2.0], [1.0, 0.0, -1.0], [-3.0, -9.0]]
     assert plan.criterion == "reference" and plan.mode == "global" and not plan.counts
     assert pairs[0] == {"chosen": "c0", "rejected": "r0"}, "the caller's rows are left as they were"
+
+
+def test_pairs_that_the_reference_can_not_read_are_left_out_and_counted():
+    pairs = [{"chosen": f"c{i}", "rejected": f"r{i}"} for i in range(4)]
+    plan = CurryDPO(iterations=3).plan(pairs, lambda rows: [1.0, float("nan"), 3.0, 2.0])
+    assert [[row["chosen"] for row in stage] for stage in plan.stages] == [["c2"], ["c3"], ["c0"]]
+    assert plan.counts == {"can't be trained on": 1}
 
 
 def test_pairs_with_margins_are_cut_by_them():
@@ -172,8 +98,9 @@ def test_two_answers_a_prompt_are_no_curriculum_and_said_to_be_so():
         ([{"chosen": "a", "rejected": "b"}], {"criterion": "rating"}, None, "use criterion 'reference'"),
         ([{"chosen": "a", "rejected": "b"}], {"min_gap": 1.0}, None, "min_gap is about ratings"),
         ([{"chosen": "a", "rejected": "b", "margin": -1}], {}, None, "row 1: the margin is -1"),
-        ([{"chosen": "a", "rejected": "b"}], {}, lambda rows: [float("nan")], "one finite number a pair, 1"),
-        ([{"chosen": "a", "rejected": "b"}], {}, lambda rows: [1.0, 2.0], "one finite number a pair, 1"),
+        ([{"chosen": "a", "rejected": "b"}], {}, lambda rows: [float("inf")], "one finite number, or NaN, a pair: 1"),
+        ([{"chosen": "a", "rejected": "b"}], {}, lambda rows: [float("nan")], r"no pair .*1 can't be trained on"),
+        ([{"chosen": "a", "rejected": "b"}], {}, lambda rows: [1.0, 2.0], "one finite number, or NaN, a pair: 1"),
     ],
 )
 def test_rows_that_make_no_curriculum_are_told_why(rows, how, gap, message):

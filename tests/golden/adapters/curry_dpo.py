@@ -2,9 +2,9 @@
 
 import torch
 
-from polyculture.align.curriculum import curriculum_stages
 from polyculture.align.objective import Objective, pair_inputs
 from polyculture.align.ranked import ranked_pairs
+from polyculture.align.staging import curriculum_stages
 from tests.golden.adapters.given import given
 
 
