@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
+from polyculture.align import METHODS
 from polyculture.align.objective import Objective
-from polyculture.align.objectives.direct import dpo_loss
 from polyculture.align.objectives.tdpo import tdpo1_loss, tdpo2_loss, tdpo_inputs, tdpo_loss
 from polyculture.errors import BadInput, UnknownMethod
 
@@ -40,7 +40,7 @@ def test_by_hand():
 
 def test_without_the_divergences_it_is_dpo_to_the_last_bit():
     given = some()
-    plain = dpo_loss(*(given[name] for name in NAMES[:4]), beta=0.3)
+    plain = METHODS["dpo"](*(given[name] for name in NAMES[:4]), beta=0.3)
     assert torch.equal(tdpo2_loss(**given, beta=0.3, alpha=0.0), plain)
     wanted = torch.autograd.grad(plain.mean(), [given["policy_chosen"], given["policy_rejected"]])
     got = torch.autograd.grad(
