@@ -1,0 +1,98 @@
+"""Preferences as a game: a policy is drawn to what beats its own samples, until nothing beats it.
+
+Direct Nash Optimization: Teaching Language Models to Self-Improve with General Preferences (2024, arXiv:2404.03715).
+With r_t(x, y) = E_{y' ~ pi_t}[P(y beats y' | x)], the expected win rate against the policy pi_t that sampled, and
+
+    Delta = eta log(pi / pi_t)(y1) - eta log(pi / pi_t)(y2),
+
+the next policy minimises the cross-entropy of sigmoid(Delta) with the soft target sigmoid(r_t(y1) - r_t(y2))
+(equations 8 and 12), whose population optimum is pi_{t+1} ~ pi_t exp(r_t / eta)
+(:func:`polyculture.align.nash.soft_policy_iteration`). The practical form (equation 13) is contrastive, on filtered
+pairs (:mod:`polyculture.align.judged_pairs`), with pi_t as reference.
+
+eta multiplies log-ratios here and divides the reward in the optimum; win rates are at most 1 apart, so that the hard
+labels of the practical form amount to a larger reward: one form's eta is not the other's.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, sigmoid
+from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
+
+from polyculture.align.bounds import finite_reference, positive
+from polyculture.align.objective import traits
+from polyculture.errors import BadInput
+
+
+def _rewards(
+    policy_chosen: Tensor,
+    policy_rejected: Tensor,
+    ref_chosen: Tensor,
+    ref_rejected: Tensor,
+    win_chosen: Tensor | None = None,
+    win_rejected: Tensor | None = None,
+    *,
+    eta: float = 0.1,
+) -> tuple[Tensor, Tensor]:
+    return eta * (policy_chosen - ref_chosen).detach(), eta * (policy_rejected - ref_rejected).detach()
+
+
+@traits(rewards=_rewards, of_difference=True)
+def dno_loss(
+    policy_chosen: Tensor,
+    policy_rejected: Tensor,
+    ref_chosen: Tensor,
+    ref_rejected: Tensor,
+    win_chosen: Tensor,
+    win_rejected: Tensor,
+    *,
+    eta: float = 0.1,
+) -> Tensor:
+    """DNO: regress the log-ratio of two samples on how often each beats the policy that sampled them.
+
+    -z ln sigmoid(Delta) - (1 - z) ln sigmoid(-Delta), z = sigmoid(win_chosen - win_rejected). The two completions need
+    not be in any order. Source: Direct Nash Optimization (2024), equations 8 and 12.
+
+    Args:
+        policy_chosen: (B,) the policy's log-probability of the first completion, summed over its tokens.
+        policy_rejected: (B,) the same of the second.
+        ref_chosen: (B,) that of pi_t, the policy of the iteration before, for the first.
+        ref_rejected: (B,) the same for the second.
+        win_chosen: (B,) r_t of the first, its expected win rate against samples of pi_t, in [0, 1].
+        win_rejected: (B,) r_t of the second.
+        eta: scale of the log-ratios.
+
+    Raises:
+        BadInput: eta is not above 0, pi_t's log-probability is not finite, or a win rate lies outside [0, 1].
+    """
+    positive("eta", eta, "dno")
+    finite_reference(ref_chosen=ref_chosen, ref_rejected=ref_rejected)
+    for name, rate in (("win_chosen", win_chosen), ("win_rejected", win_rejected)):
+        if not bool(((rate >= 0) & (rate <= 1)).all()):
+            raise BadInput(f"{name} of dno should lie in [0, 1]: it is an expected win rate")
+    delta = eta * ((policy_chosen - ref_chosen) - (policy_rejected - ref_rejected))
+    target = sigmoid(win_chosen - win_rejected).to(delta.dtype)
+    return binary_cross_entropy_with_logits(delta, target, reduction="none")
+
+
+@traits(rewards=_rewards, of_difference=True)
+def dno_prct_loss(
+    policy_chosen: Tensor, policy_rejected: Tensor, ref_chosen: Tensor, ref_rejected: Tensor, *, eta: float = 0.1
+) -> Tensor:
+    """DNO-Prct: -ln sigmoid(Delta) on pairs with a clear winner, pi_t as reference; DPO whose reference moves along.
+
+    Source: Direct Nash Optimization (2024), equation 13 and Algorithm 2.
+
+    Args:
+        policy_chosen: (B,) the policy's log-probability of the winner, summed over its tokens.
+        policy_rejected: (B,) the same of the loser.
+        ref_chosen: (B,) that of pi_t, the policy of the iteration before, for the winner.
+        ref_rejected: (B,) the same for the loser.
+        eta: scale of the log-ratios.
+
+    Raises:
+        BadInput: eta is not above 0, or pi_t's log-probability is not finite.
+    """
+    positive("eta", eta, "dno-prct")
+    finite_reference(ref_chosen=ref_chosen, ref_rejected=ref_rejected)
+    return -logsigmoid(eta * ((policy_chosen - ref_chosen) - (policy_rejected - ref_rejected)))

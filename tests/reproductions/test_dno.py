@@ -1,0 +1,11 @@
+from __future__ import annotations
+
+from polyculture.reproductions.dno import reproduce
+
+
+def test_smoke_holds_and_repeats() -> None:
+    finding = reproduce(scale="smoke", seed=0)
+    assert finding.slug == "dno"
+    assert finding.holds, {check: held for check, held in finding.checks.items() if not held}
+    assert finding.control_values and finding.plot is not None
+    assert reproduce(scale="smoke", seed=0).values == finding.values
