@@ -19,6 +19,7 @@ MODULES = (
     "benchmarks.text_overlap",
     "benchmarks.embedding",
     "benchmarks.logits_processors",
+    "benchmarks.log_prob_head",
     "benchmarks.strategies",
     "benchmarks.endpoint",
     "benchmarks.start_up",
