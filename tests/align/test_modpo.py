@@ -26,6 +26,11 @@ def test_by_hand():
     torch.testing.assert_close(hinge, torch.relu(1 - (chosen - rejected)))
 
 
+def test_one_margin_may_be_a_plain_column():
+    margins = torch.tensor([0.5, -1.0]), torch.tensor([0.0, 2.0])
+    torch.testing.assert_close(modpo_loss(*four(), *margins), modpo_loss(*four(), *(m[:, None] for m in margins)))
+
+
 def test_a_chosen_answer_with_more_margin_is_pushed_harder():
     def push(extra):
         given = four()

@@ -101,7 +101,8 @@ def modpo_loss(
         policy_rejected: (B,) the same of each rejected answer.
         ref_chosen: (B,) the reference's of each chosen answer.
         ref_rejected: (B,) the reference's of each rejected answer.
-        margin_rewards_chosen: (B, m) rewards of the other objectives for each chosen answer; no gradient flows.
+        margin_rewards_chosen: (B, m) rewards of the other objectives for each chosen answer, or (B,) of one; no
+            gradient flows.
         margin_rewards_rejected: (B, m) the same for each rejected answer.
         w: weight of the pairs' objective, above 0, then one a margin reward, in order; they need not sum to 1.
         beta: strength of the pull to the reference.
@@ -128,6 +129,8 @@ def modpo_loss(
 
 
 def _collective(policy: Tensor, ref: Tensor, margins: Tensor, name: str, w: tuple[float, ...], beta: float) -> Tensor:
+    if margins.dim() == 1 and len(w) == 2:
+        margins = margins[:, None]
     if margins.shape != (len(policy), len(w) - 1):
         raise BadInput(
             f"{name} should be ({len(policy)}, {len(w) - 1}), one column a weight after the first of {w}; "
