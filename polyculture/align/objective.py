@@ -86,11 +86,14 @@ class Traits:
         of_difference: whether it depends on a pair only through the difference of the two sides' scores, so that
             whatever is the same for both answers to a prompt cancels.
         per: "pair", or "token": the losses are sums over tokens, to be divided by the number of chosen tokens.
+        batch_coupled: whether a loss depends on the batch's other examples (a sort, a mean), so that examples can't be
+            weighted one by one.
     """
 
     rewards: Callable[..., tuple[Tensor, Tensor]] | None = None
     of_difference: bool = False
     per: Literal["pair", "token"] = "pair"
+    batch_coupled: bool = False
 
 
 def traits(
@@ -98,6 +101,7 @@ def traits(
     rewards: Callable[..., tuple[Tensor, Tensor]] | None = None,
     of_difference: bool = False,
     per: Literal["pair", "token"] = "pair",
+    batch_coupled: bool = False,
 ) -> Callable[[Loss], Loss]:
     """Mark a loss with its :class:`Traits`.
 
@@ -105,10 +109,11 @@ def traits(
         rewards: see Traits.
         of_difference: see Traits.
         per: see Traits.
+        batch_coupled: see Traits.
     """
 
     def mark(loss: Loss) -> Loss:
-        loss.traits = Traits(rewards, of_difference, per)  # type: ignore[attr-defined]
+        loss.traits = Traits(rewards, of_difference, per, batch_coupled)  # type: ignore[attr-defined]
         return loss
 
     return mark
@@ -220,6 +225,30 @@ class Objective:
             BadInput: one that it needs is missing.
         """
         return self.loss(**self._inputs(given), **self.hyper)
+
+    def total(
+        self, given: Mapping[str, Tensor], n_items: float, n_tokens: float, *, weights: Tensor | None = None
+    ) -> Tensor:
+        """What to minimise, a scalar: the losses' sum over the number of examples, or of tokens if they are per token.
+
+        The counts are of the whole optimiser step, which may be made of several batches: the totals of its batches add
+        up to the step's.
+
+        Args:
+            given: inputs by name.
+            n_items: examples (pairs, answers, rankings) in the step.
+            n_tokens: tokens of the step's chosen completions.
+            weights: (B,) what each example's loss is multiplied by.
+
+        Raises:
+            BadInput: an input is missing, or weights are given and the examples' losses depend on each other.
+        """
+        losses = self(given)
+        if weights is not None:
+            if self.traits.batch_coupled:
+                raise BadInput(f"the examples of objective '{self.name}' depend on each other and can't be weighted")
+            losses = losses * weights.to(losses.dtype)
+        return losses.sum() / max(n_tokens if self.traits.per == "token" else n_items, 1)
 
     def rewards(self, given: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | None:
         """The implicit rewards of chosen and rejected to log, detached; None if it is not about pairs.

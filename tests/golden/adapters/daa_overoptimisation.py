@@ -2,16 +2,10 @@
 
 import torch
 
-from polyculture.align.objectives.direct import (
-    dpo_loss,
-    dpo_nll_loss,
-    hinge_loss,
-    hinge_regulariser,
-    hinge_term,
-    ipo_loss,
-    preference_margin,
-    win_probability,
-)
+from polyculture.align.margins import preference_margin, win_probability
+from polyculture.align.objectives.hinge import hinge_regulariser, hinge_term, slic_regularised_loss
+from polyculture.align.objectives.logistic import dpo_loss, dpo_nll_loss
+from polyculture.align.objectives.squared import ipo_loss
 from polyculture.measure.over_optimisation import top_k_entropy
 from tests.golden.adapters.given import given
 
@@ -26,8 +20,8 @@ def _four(inputs):
 
 def _ipo(inputs, params):
     return {
-        "losses_paper_form": ipo_loss(*_four(inputs), **given(params, "tau")).tolist(),
-        "losses_trl_form": ipo_loss(*_four(inputs), **given(params, "tau"), form="unscaled").tolist(),
+        "losses_paper_form": ipo_loss(*_four(inputs), **given(params, beta="tau"), form="unit").tolist(),
+        "losses_trl_form": ipo_loss(*_four(inputs), **given(params, beta="tau")).tolist(),
     }
 
 
@@ -36,7 +30,7 @@ def _hinge(inputs, params):
     return {
         "hinge": hinge_term(w, l, **given(params, "gamma")).tolist(),
         "reg": hinge_regulariser(w, ref).tolist(),
-        "total": hinge_loss(w, l, ref, **given(params, "gamma", "alpha")).tolist(),
+        "total": slic_regularised_loss(w, l, ref, **given(params, "gamma", "alpha")).tolist(),
     }
 
 
