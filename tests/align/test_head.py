@@ -45,9 +45,14 @@ def gradients(loss, leaves):
     return torch.autograd.grad(loss, [leaf for leaf in leaves if leaf is not None])
 
 
-def same(ours, expected, **how):
+def exact(ours, expected):
+    """To the last digits: the default tolerance of float64 would let float32 pass."""
+    torch.testing.assert_close(ours, expected, rtol=1e-11, atol=1e-12)
+
+
+def same(ours, expected):
     for a, b in zip(ours, expected, strict=True):
-        torch.testing.assert_close(a, b, **how)
+        exact(a, b)
 
 
 def weights(n, seed=7):
@@ -63,7 +68,7 @@ def test_values_and_gradients_are_those_of_log_softmax(n, h, v, tile, bias, temp
     logits = (hidden @ weight.T + (shift if bias else 0)) / temperature
     expected, _ = plain(logits, targets)
     assert ours.log_probs.dtype == torch.float64 and ours.kl is None and ours.entropy is None
-    torch.testing.assert_close(ours.log_probs, expected)
+    exact(ours.log_probs, expected)
     into = weights(n)[0]
     leaves = (hidden, weight, shift)
     same(gradients((into * ours.log_probs).sum(), leaves), gradients((into * expected).sum(), leaves))
@@ -81,15 +86,13 @@ def test_divergence_and_its_gradients(n, h, v, tile, terms):
     logits, ref_logits = hidden @ weight.T + shift, ref_hidden @ ref_weight.T + ref_shift
     log_probs, kl = plain(logits, targets, ref_logits)
     same((ours.log_probs, ours.kl, ours.ref), (log_probs, kl, plain(ref_logits, targets)[0].detach()))
-    torch.testing.assert_close(ours.reverse_kl, plain(ref_logits, targets, logits)[1].detach())
+    exact(ours.reverse_kl, plain(ref_logits, targets, logits)[1].detach())
     assert not ours.ref.requires_grad and not ours.reverse_kl.requires_grad
     g, k = weights(n)
-    g, k = g * (terms != "kl"), k * (terms != "log_probs")
 
     def loss(log_probs, kl):
-        return {"kl": 0, "log_probs": (g * log_probs).sum(), "both": (g * log_probs).sum()}[terms] + (
-            0 if terms == "log_probs" else (k * kl).sum()
-        )
+        of_log_probs, of_kl = (g * log_probs).sum(), (k * kl).sum()
+        return {"log_probs": of_log_probs, "kl": of_kl, "both": of_log_probs + of_kl}[terms]
 
     leaves = (hidden, weight, shift)
     same(gradients(loss(ours.log_probs, ours.kl), leaves), gradients(loss(log_probs, kl), leaves))
@@ -111,7 +114,7 @@ def test_a_frozen_head_gives_the_same_gradient_and_its_backward_multiplies_nothi
     with Watch() as watch:
         (ours,) = torch.autograd.grad(frozen, hidden)
     assert not any("mm" in name for name in watch.names) and watch.names
-    torch.testing.assert_close(ours, torch.autograd.grad(losses(weight, shift), hidden)[0])
+    exact(ours, torch.autograd.grad(losses(weight, shift), hidden)[0])
 
 
 def test_a_frozen_weight_with_a_trained_bias_and_the_other_way_round():
@@ -131,7 +134,7 @@ def test_a_weight_tied_to_the_embeddings_gathers_both_gradients():
         return torch.autograd.grad(log_probs(weight[before].tanh()).sum(), weight)[0]
 
     ours = gradient(lambda hidden: token_log_probs(hidden, weight, targets, tile=4).log_probs)
-    torch.testing.assert_close(ours, gradient(lambda hidden: plain(hidden @ weight.T, targets)[0]))
+    exact(ours, gradient(lambda hidden: plain(hidden @ weight.T, targets)[0]))
 
 
 @pytest.mark.parametrize("v", [1, 9, 10, 64, 650, 1000])
@@ -140,8 +143,8 @@ def test_statistics(v):
     found = token_log_probs(3 * hidden, weight, targets, tile=4, statistics=ALL)
     logits = (3 * hidden @ weight.T).detach()
     p, logs = logits.softmax(1), logits.log_softmax(1)
-    torch.testing.assert_close(found.entropy, -(p * logs).sum(1))
-    torch.testing.assert_close(found.log_sum_sq, p.square().sum(1).log())
+    exact(found.entropy, -(p * logs).sum(1))
+    exact(found.log_sum_sq, p.square().sum(1).log())
     top = top_k_entropy(logits, k=10)
     np.testing.assert_allclose(found.top_k_mass, top.mass, rtol=1e-12)
     np.testing.assert_allclose(found.top_k_entropy, top.entropy, rtol=1e-9, atol=1e-12)
@@ -165,8 +168,8 @@ def test_from_logits(n, v, tile):
     ours = scores_from_logits(logits, targets, ref_logits=ref_logits, tile=tile, statistics=(*ALL, "reverse_kl"))
     log_probs, kl = plain(logits, targets, ref_logits)
     same((ours.log_probs, ours.kl), (log_probs, kl))
-    torch.testing.assert_close(ours.reverse_kl, plain(ref_logits, targets, logits)[1].detach())
-    torch.testing.assert_close(ours.entropy, -(logits.softmax(1) * logits.log_softmax(1)).sum(1).detach())
+    exact(ours.reverse_kl, plain(ref_logits, targets, logits)[1].detach())
+    exact(ours.entropy, -(logits.softmax(1) * logits.log_softmax(1)).sum(1).detach())
     g, k = weights(n)
     expected = gradients((g * log_probs + k * kl).sum(), (logits,))
     same(gradients((g * ours.log_probs + k * ours.kl).sum(), (logits,)), expected)
@@ -184,6 +187,15 @@ def test_equal_models_have_no_divergence_and_no_gradient_of_it():
     assert torch.equal(scores.ref, scores.log_probs.detach())
     for values in gradients(scores.kl.sum(), (hidden, weight, shift)):
         assert torch.equal(values, torch.zeros_like(values))
+
+
+def test_a_small_divergence_is_not_lost_in_float32():
+    hidden, weight, _, targets = problem(20, 8, 5000, bias=False)
+    near = hidden + 0.02 * torch.randn(20, 8, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    exactly = token_log_probs_and_kl(near, weight, targets, hidden, weight).kl
+    ours = token_log_probs_and_kl(near.float(), weight.float(), targets, hidden.float(), weight.float()).kl
+    assert exactly.max() < 5e-3
+    torch.testing.assert_close(ours.double(), exactly, rtol=0, atol=2e-6)
 
 
 def test_probabilities_that_underflow_or_are_banned_add_nothing():
