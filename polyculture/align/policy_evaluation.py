@@ -92,7 +92,7 @@ class PolicyEvaluation:
         self._embedder = embedder
         self._ranks = ranks
         self._more_ends = tuple(end)
-        self._of_reference: list[tuple[list[int], list[int]]] | None = None
+        self._of_reference: tuple[int, list[tuple[list[int], list[int]]]] | None = None
         context = context_of(model) or math.inf
         self._asked = self._choose(prompts, context)
         fitting = [pair for pair in pairs if len(pair[0]) + max(len(pair[1]), len(pair[2])) <= context]
@@ -177,12 +177,14 @@ class PolicyEvaluation:
     def _read_reference(
         self, model: Any, prompts: list[list[int]], pad: int, end: tuple[int, ...]
     ) -> list[list[Reading]]:
-        """The policy and the reference at the reference's samples, which are drawn once: neither changes."""
-        if self._of_reference is None:
+        """The policy and the reference at the reference's samples, which are drawn anew only when it has moved."""
+        version = 0 if self.reference is None else sum(p._version for p in self.reference.parameters())
+        if self._of_reference is None or self._of_reference[0] != version:
             with reference_of(model, self.reference) as reference:
                 drawn = self._sample(reference, prompts, pad, end)
-            self._of_reference = [(p, answer) for p, answers in zip(prompts, drawn, strict=True) for answer in answers]
-        found = read_completions(model, *_columns(self._of_reference), reference=self.reference, pad=pad)
+            pairs = [(p, answer) for p, answers in zip(prompts, drawn, strict=True) for answer in answers]
+            self._of_reference = version, pairs
+        found = read_completions(model, *_columns(self._of_reference[1]), reference=self.reference, pad=pad)
         return _regrouped(found, self.watch.samples)
 
     def _has_reference(self, model: Any) -> bool:

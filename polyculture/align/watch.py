@@ -92,6 +92,7 @@ class WatchCallback(TrainerCallback):
         self._embedder = make_embedder(watch.embedder)
         self._file = WatchLog(Path(out) / FILE)
         self._ranks = Ranks()
+        self._every = max(1, watch.every)
         self._evaluation: PolicyEvaluation | None = None
 
     @property
@@ -101,8 +102,8 @@ class WatchCallback(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         """Take up what an earlier part of the run saw, or evaluate the untrained policy."""
-        sharded = bool(getattr(args, "fsdp", None)) or getattr(args, "deepspeed", None) is not None
-        self._ranks = Ranks.here(sharded=sharded)
+        self._ranks = Ranks.here(sharded=_in_parts(given["model"]))
+        self._every = self.watch.every or max(1, -(-state.max_steps // 10))
         self._tokenizer = self._tokenizer or given.get("processing_class")
         if self._tokenizer is None:
             raise BadInput("watching a training needs its tokenizer; give processing_class")
@@ -119,7 +120,7 @@ class WatchCallback(TrainerCallback):
             end=self._more_ends,
         )
         if self._ranks.rank == 0:
-            self._file.start(state.global_step, self.watch.every)
+            self._file.start(state.global_step, self._every)
         self._file.observations = self._ranks.agreed(self._file.observations)
         self.monitor = _monitor(self.watch)
         for seen in self.observations:
@@ -129,7 +130,7 @@ class WatchCallback(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         """Evaluate where it is time to, and after the last step."""
-        if state.global_step % self.watch.every == 0 or state.global_step >= state.max_steps:
+        if state.global_step % self._every == 0 or state.global_step >= state.max_steps:
             self._evaluate(args, state, control, given["model"])
 
     def on_train_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
@@ -199,6 +200,14 @@ def saved_steps(folder: Path) -> list[int]:
     """The steps of which a trainer's folder holds a checkpoint, in order."""
     named = (path.name.removeprefix("checkpoint-") for path in folder.glob("checkpoint-*") if path.is_dir())
     return sorted(int(name) for name in named if name.isdecimal())
+
+
+def _in_parts(model: Any) -> bool:
+    """Whether no process has the whole model: FSDP, or DeepSpeed ZeRO 3."""
+    by_fsdp = any(
+        "FSDP" in kind.__name__ or "FullySharded" in kind.__name__ for m in model.modules() for kind in type(m).__mro__
+    )
+    return by_fsdp or any(hasattr(parameter, "ds_id") for parameter in model.parameters())
 
 
 def _monitor(watch: Watch) -> OverOptimisationMonitor:

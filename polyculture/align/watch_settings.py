@@ -14,7 +14,8 @@ class Watch:
     """How a training is watched.
 
     Args:
-        every: steps from one evaluation to the next; there is also one before the first step and after the last.
+        every: steps from one evaluation to the next, 0 for about ten evaluations; there is also one before the first
+            step and one after the last.
         prompts: most held-out prompts that are sampled at an evaluation.
         samples: of each prompt.
         max_new_tokens: of a sample.
@@ -33,7 +34,7 @@ class Watch:
         seed: of the choice of prompts and of the samples.
     """
 
-    every: int = 50
+    every: int = 0
     prompts: int = 32
     samples: int = 4
     max_new_tokens: int = 64
@@ -51,10 +52,10 @@ class Watch:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("every", "prompts", "samples", "max_new_tokens", "k", "window"):
+        for name in ("prompts", "samples", "max_new_tokens", "k", "window"):
             if getattr(self, name) < 1:
                 raise BadInput(f"watch: {name} should be at least 1, not {getattr(self, name)}")
-        for name in ("pairs", "shown"):
+        for name in ("every", "pairs", "shown"):
             if getattr(self, name) < 0:
                 raise BadInput(f"watch: {name} should be 0 or more, not {getattr(self, name)}")
         if not 0 <= self.temperature < math.inf:

@@ -275,6 +275,17 @@ def test_each_direction_of_the_divergence_is_taken_on_its_own_samples(policy: An
     assert forth["reverse_kl"] > 0 and forth["forward_kl"] != forth["forward_kl_at_policy"]
 
 
+def test_a_reference_that_moves_is_sampled_anew(policy: Any, other: Any, tokenizer: Any) -> None:
+    reference = copy.deepcopy(other)
+    moving = evaluation(policy, tokenizer, reference=reference)
+    assert moving.measure(policy)[0]["forward_kl"] > 0
+    with torch.no_grad():
+        for mine, theirs in zip(reference.parameters(), policy.parameters(), strict=True):
+            mine.lerp_(theirs, 0.5)
+    again = moving.measure(policy)[0]
+    assert again == evaluation(policy, tokenizer, reference=reference).measure(policy)[0]
+
+
 def test_repeated_prompts_count_once_and_long_ones_are_left_out(policy: Any, tokenizer: Any) -> None:
     with pytest.warns(UserWarning, match="1 of 3 held-out prompts"):
         found = evaluation(policy, tokenizer, prompts=["Plant wheat", "Plant", "Plant wheat", "long " * 200])
@@ -391,13 +402,14 @@ def test_an_alarm_stops_the_training_and_names_the_checkpoint(folder: Path, toke
 def test_an_alarm_that_only_warns_or_is_off_stops_nothing(
     alarm: Any, folder: Path, tokenizer: Any, tmp_path: Path, recwarn: pytest.WarningsRecorder
 ) -> None:
-    watch = Watch(**(asdict(SMALL) | {"every": 1, "collapse": 1.5, "alarm": alarm, "reward": "none"}))
+    watch = Watch(**(asdict(SMALL) | {"every": 0, "collapse": 1.5, "alarm": alarm, "reward": "none"}))
     made = trainer(folder, tmp_path, tokenizer, steps=3)
     callback = watched(made, folder, tmp_path, watch)
     made.train()
     warned = [w for w in recwarn if "over-optimisation" in str(w.message)]
     assert made.state.global_step == 3 and len(warned) == (1 if alarm == "warn" else 0)
     assert "reward" not in callback.observations[0].metrics
+    assert [one.step for one in callback.observations] == [0, 1, 2, 3], "0 makes about ten of them"
     assert (callback.observations[-1].alarm is None) == (alarm == "off")
 
 
@@ -414,7 +426,7 @@ def test_a_policy_that_has_diverged_is_told_so(folder: Path, tokenizer: Any, tmp
 def test_a_watch_needs_prompts_and_sane_settings(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="at least one held-out prompt"):
         WatchCallback(SMALL, prompts=[], out=tmp_path)
-    for wrong in ({"every": 0}, {"pairs": -1}, {"temperature": -1.0}, {"batch_size": 0}, {"alarm": "loud"}):
+    for wrong in ({"every": -1}, {"pairs": -1}, {"temperature": -1.0}, {"batch_size": 0}, {"alarm": "loud"}):
         with pytest.raises(BadInput, match=f"watch: {next(iter(wrong))} should"):
             Watch(**wrong)  # type: ignore[arg-type]
 
