@@ -2,7 +2,7 @@
 
 A policy is a table of logits for each position and previous symbol. Rewards, entropies and divergences are exact sums
 over all sequences, not estimates. With ``ends`` a fifth symbol ends a sequence early, and there are 5,461 of unequal
-length. Pairs are two different samples of the reference, labelled by Bradley-Terry on a known reward, or by coin flips.
+length. Pairs are two different samples of the reference, labelled by Bradley-Terry on a known reward or by coin flips.
 Several worlds, one a seed, are trained side by side: every tensor's first axis is the seed.
 """
 
@@ -81,9 +81,16 @@ class Worlds:
 
     @classmethod
     def draw(
-        cls, seeds: Sequence[int], *, labels: Literal["preference", "coin"] = "preference", ends: bool = False
+        cls, seeds: Sequence[int], *, labels: Literal["preference", "coin", "both"] = "preference", ends: bool = False
     ) -> Worlds:
-        """One world a seed; "coin" leaves references and samples as they are and flips coins for the labels."""
+        """One world a seed.
+
+        Args:
+            seeds: of references and samples.
+            labels: "preference" by Bradley-Terry; "coin" flips a coin for each pair; "both" gives half of the pairs,
+                each in both orders. The references and the samples are the same.
+            ends: whether sequences are of unequal length.
+        """
         sequences = Sequences.all(ends=ends)
         references, pairs = [], []
         for seed in seeds:
@@ -99,8 +106,9 @@ class Worlds:
                 gap if labels == "preference" else torch.zeros_like(gap)
             )
             pairs.append(torch.where(first[:, None], both, both.flip(1)))
-        drawn = torch.stack(pairs)
-        train, held = drawn[:, :PAIRS], drawn[:, PAIRS:]
+        train, held = torch.stack(pairs).split(PAIRS, dim=1)
+        if labels == "both":
+            train, held = (torch.cat([half, half.flip(2)], dim=1) for half in (train[:, ::2], held[:, ::2]))
         return cls(sequences, torch.stack(references), train[..., 0], train[..., 1], held[..., 0], held[..., 1])
 
 
