@@ -1,8 +1,8 @@
 """Margin rewards: how MODPO hears of the objectives that its pairs say nothing about.
 
 "Beyond One-Preference-Fits-All Alignment: Multi-Objective Direct Preference Optimization" (2024), section 3. A margin
-reward is any function (prompts, completions) -> (n,) of texts, higher is better. One text names several, as a command
-line gives them:
+reward is any function (prompts, completions) -> (n,), higher is better; completions come as texts. One text names
+several, as a command line gives them:
 
 ====================== =============================================== =======================
 ``length``             minus the length of the completion              tokens
@@ -11,7 +11,8 @@ line gives them:
                        DPO on the pairs of another objective           scale of a DPO reward
 ====================== =============================================== =======================
 
-The weights of MODPO multiply these units. :func:`margin_columns` computes the columns of a data set, and can divide
+The weights of MODPO multiply these units. :func:`margin_columns` computes the columns of a data set, whose completions
+may also be chat messages: ``implicit`` models read them as a trainer would, the others get their text. It can divide
 each reward by its standard deviation over the data, so that weights compare like with like.
 """
 
@@ -25,10 +26,11 @@ from typing import Any
 import numpy as np
 
 from polyculture.align.bounds import positive
+from polyculture.align.examples import Example, Messages, completion_text
 from polyculture.errors import BadInput
 from polyculture.llm.base import Prompt, ScoringLLM
 
-MarginReward = Callable[[Sequence[Prompt], Sequence[str]], np.ndarray]
+MarginReward = Callable[[Sequence[Prompt], Sequence[Any]], np.ndarray]
 KNOWN = "length, python:module:function or implicit:FOLDER"
 
 
@@ -82,7 +84,7 @@ class ImplicitReward:
                 "differ; give the model that it was trained from"
             )
 
-    def __call__(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> np.ndarray:
+    def __call__(self, prompts: Sequence[Prompt], completions: Sequence[str | Messages]) -> np.ndarray:
         """(n,) float64; NaN or infinite where a model gives a token no probability."""
         policy, reference = (
             _summed(llm, prompts, completions, self.max_length) for llm in (self.policy, self.reference)
@@ -185,8 +187,8 @@ class MarginColumns:
 def margin_columns(
     rewards: Sequence[MarginReward],
     prompts: Sequence[Prompt],
-    chosen: Sequence[str],
-    rejected: Sequence[str],
+    chosen: Sequence[str | Messages],
+    rejected: Sequence[str | Messages],
     *,
     standardise: bool = False,
 ) -> MarginColumns:
@@ -195,8 +197,8 @@ def margin_columns(
     Args:
         rewards: m functions of (prompts, completions).
         prompts: (n,) prompts.
-        chosen: (n,) texts.
-        rejected: (n,) texts.
+        chosen: (n,) texts, or lists of chat messages.
+        rejected: (n,) the same.
         standardise: divide each reward by its standard deviation over the completions of both sides whose reward is
             finite. (Its mean cancels within a pair and is left in.)
 
@@ -209,8 +211,14 @@ def margin_columns(
     if not rewards:
         raise BadInput(f"no margin reward is given; name some: {KNOWN}")
     both = [*chosen, *rejected]
-    # Of a fixed shape, so that a function that answers otherwise is caught here.
-    table = np.stack([_checked(reward)([*prompts, *prompts], both) for reward in rewards], axis=1)
+    texts = [completion_text(completion) for completion in both]
+    table = np.stack(
+        [
+            _checked(reward)([*prompts, *prompts], both if isinstance(reward, ImplicitReward) else texts)
+            for reward in rewards
+        ],
+        axis=1,
+    )
     scales = np.ones(len(rewards))
     if standardise and n:
         for column, reward in enumerate(rewards):
@@ -224,6 +232,7 @@ def margin_columns(
 
 
 def _checked(reward: MarginReward) -> MarginReward:
+    """The reward, a function that anyone may have written wrapped so that a wrong answer is caught."""
     known = isinstance(reward, (LengthReward, ImplicitReward, FunctionReward))
     return reward if known else FunctionReward(reward, _name(reward))
 
@@ -245,15 +254,17 @@ def _vocabulary(llm: ScoringLLM) -> dict[str, int] | None:
     return None if tokenizer is None else tokenizer.get_vocab()
 
 
-def _summed(llm: ScoringLLM, prompts: Sequence[Prompt], completions: Sequence[str], max_length: int) -> np.ndarray:
+def _summed(
+    llm: ScoringLLM, prompts: Sequence[Prompt], completions: Sequence[str | Messages], max_length: int
+) -> np.ndarray:
     if not len(completions):
         return np.zeros(0)
     from polyculture.llm.transformers import TransformersLLM
 
     if not isinstance(llm, TransformersLLM):
-        return np.array([float(np.sum(one)) for one in llm.logprobs(prompts, completions)])
+        texts = [completion_text(completion) for completion in completions]
+        return np.array([float(np.sum(one)) for one in llm.logprobs(prompts, texts)])
     from polyculture.align.encoding import Encoder
-    from polyculture.align.examples import Example
 
     examples = [Example(prompt, (text,)) for prompt, text in zip(prompts, completions, strict=True)]
     encoded, _, _ = Encoder(llm.tokenizer, min(max_length, llm.context or max_length)).encode(examples)

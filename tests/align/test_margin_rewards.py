@@ -75,6 +75,22 @@ def test_implicit_reward_reads_what_a_trainer_would(folders):
     assert itself(PROMPTS, TEXTS).tolist() == [0.0, 0.0]
 
 
+def test_chat_messages_are_read_as_a_trainer_would(folders):
+    reward = ImplicitReward(*(TransformersLLM(folder, chat=False) for folder in reversed(folders)))
+    asked = [[{"role": "user", "content": prompt}] for prompt in PROMPTS]
+    said = [[{"role": "assistant", "content": text}] for text in TEXTS]
+    seen = []
+
+    def of_texts(prompts, completions):
+        seen.append((prompts, completions))
+        return np.zeros(len(completions))
+
+    found = margin_columns([reward, of_texts], asked, said, [TEXTS[1], TEXTS[0]])
+    np.testing.assert_allclose(found.chosen[:, 0], reward(asked, said), rtol=1e-5)
+    assert not np.allclose(reward(asked, said), reward(PROMPTS, TEXTS))
+    assert seen == [([*asked, *asked], [*TEXTS, TEXTS[1], TEXTS[0]])]
+
+
 def test_implicit_reward_needs_one_vocabulary(folders, tmp_path):
     other = tiny_llama(tmp_path / "other", tokenizer=train_tokenizer(vocab_size=300))
     with pytest.raises(BadInput, match=r"tokenizers of .* differ"):
