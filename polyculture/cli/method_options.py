@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -10,6 +11,7 @@ from typer.core import TyperCommand
 
 from polyculture.cli.console import one_line_errors
 from polyculture.errors import BadInput, UnknownMethod, unknown
+from polyculture.functions import PREFIX, named_function
 from polyculture.methods import Parameter, parameters, table
 
 KEY = "polyculture.method_options"
@@ -48,8 +50,9 @@ class MethodCommand(TyperCommand):
                 option, equals, after = word.partition("=")
                 if option in param.opts:
                     value = after if equals else (args[place + 1] if place + 1 < len(args) else None)
-            names = [name.strip() for name in value.split(",")] if isinstance(value, str) else []
-            found += [(stage, name) for name in names if name in table(stage)]
+            # One name, several with commas between, or a weighted sum: 0.8*dpo+0.2*sft.
+            names = [name.strip() for name in re.split(r"[,+*]", value)] if isinstance(value, str) else []
+            found += [(stage, name) for name in names if name in table(stage) or name.startswith(PREFIX)]
         return found
 
 
@@ -64,8 +67,14 @@ def given(context: typer.Context, stage: str, name: str | None) -> dict[str, str
     return dict(found.get(f"{stage}.{name}", {}))
 
 
+def given_to_any(context: typer.Context) -> dict[str, str]:
+    """The options that the line gave to any method, still as strings."""
+    found: dict[str, dict[str, str]] = context.meta.get(KEY, {})
+    return {option: value for options in found.values() for option, value in options.items()}
+
+
 def _parameters(stage: str, name: str) -> dict[str, Parameter]:
-    return parameters(table(stage)[name])
+    return parameters(named_function(name) if name.startswith(PREFIX) else table(stage)[name])
 
 
 def _split(

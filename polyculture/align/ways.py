@@ -1,0 +1,130 @@
+"""The ways to train there are: one training on the data; one on the policy's own samples; several, stage by stage."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from polyculture.align.curriculum import CurryDPO
+from polyculture.align.examples import read_examples
+from polyculture.align.reference_gap import ReferenceGaps
+from polyculture.align.run import Alignment, AlignmentRun, Row, objective_of, train_on
+from polyculture.errors import BadInput
+from polyculture.methods import build, table
+from polyculture.progress import Progress
+
+
+def trained_by(job: Alignment, rows: list[Row], held_out: list[Row], progress: Progress) -> AlignmentRun:
+    """Train in the way that the objective asks for.
+
+    Args:
+        job: the settings.
+        rows: to train on.
+        held_out: to watch on.
+        progress: told what is going on.
+    """
+    way = _way(job)
+    if isinstance(way, CurryDPO):
+        return _in_stages(job, way, rows, held_out, progress)
+    objective = objective_of(job)
+    if job.margin_rewards is not None:
+        if "margin_rewards_chosen" not in objective.columns:
+            raise BadInput(f"--margin-rewards goes with --objective modpo, not {objective.name}")
+        rows, held_out = _with_margins(job, [rows, held_out])
+    return train_on(
+        job,
+        rows,
+        held_out,
+        out=job.out,
+        model=job.model,
+        reference=job.reference,
+        objective=objective,
+        progress=progress,
+    )
+
+
+def _way(job: Alignment) -> Any:
+    """The class behind the objective's name, made with its hyper-parameters, or None where it is a loss."""
+    name = job.objective.strip()
+    if name not in table("align") or not isinstance(table("align")[name], type):
+        return None
+    return build("align", name, **job.hyper)
+
+
+def _in_stages(job: Alignment, way: CurryDPO, rows: list[Row], held_out: list[Row], progress: Progress) -> AlignmentRun:
+    from polyculture.align.run import finish
+    from polyculture.align.stages import TrainedStage, train_stages
+
+    gaps = ReferenceGaps(
+        job.reference or job.model,
+        max_length=job.training.max_length,
+        batch_size=job.training.batch_size,
+        dtype=job.training.dtype or "float32",
+        device="cpu" if job.training.cpu else None,
+        folder=job.cache or job.out / "reference",
+        progress=progress,
+    )
+    plan = way.plan(rows, gaps, rng=job.training.seed)
+
+    def train_one(stage_rows: list[Row], model: str, reference: str, out: Path) -> TrainedStage:
+        run = train_on(
+            job,
+            stage_rows,
+            held_out,
+            out=out,
+            model=model,
+            reference=None if reference == model else reference,
+            objective=way.objective,
+            progress=progress,
+        )
+        return TrainedStage(run.model, {name: run.summary[name] for name in ("loss", "steps", "examples", "rejected")})
+
+    staged = train_stages(
+        plan.stages,
+        train_one,
+        job.out,
+        model=job.model,
+        update_reference=way.update_reference,
+        settings=job.settings(),
+        progress=progress,
+    )
+    return finish(job, staged, {"way": "curry-dpo", "stages": dataclasses.asdict(way), "left out": plan.counts})
+
+
+def _with_margins(job: Alignment, parts: Sequence[list[Row]]) -> list[list[Row]]:
+    from transformers import AutoTokenizer
+
+    from polyculture.align.margin_rewards import make_margin_rewards, margin_columns
+
+    assert job.margin_rewards is not None
+    rewards = make_margin_rewards(
+        job.margin_rewards,
+        tokenizer=AutoTokenizer.from_pretrained(job.model),
+        reference=job.reference or job.model,
+        beta=float(job.hyper.get("beta", 0.1)),
+        max_length=job.training.max_length,
+    )
+    made = []
+    for rows in parts:
+        if not rows:
+            made.append(rows)
+            continue
+        examples, _ = read_examples(rows, "pairs", source="pair", name=job.objective)
+        columns = margin_columns(
+            rewards,
+            [example.prompt for example in examples],
+            [example.completions[0] for example in examples],
+            [example.completions[1] for example in examples],
+        )
+        # Rows that hold no usable pair get no numbers to train on; they are set aside with their reason later.
+        with_numbers: list[Row] = [
+            {**row, "margin_rewards_chosen": [0.0] * len(rewards), "margin_rewards_rejected": [0.0] * len(rewards)}
+            for row in rows
+        ]
+        for example, chosen, rejected in zip(examples, columns.chosen, columns.rejected, strict=True):
+            row = with_numbers[int(example.place.rsplit(" ", 1)[1]) - 1]
+            row["margin_rewards_chosen"], row["margin_rewards_rejected"] = chosen.tolist(), rejected.tolist()
+        made.append(with_numbers)
+    return made
