@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from polyculture.align.f_divergences import optimal_policy
-from polyculture.align.objectives.direct import dpo_loss
+from polyculture.align.objectives.logistic import dpo_loss
 from polyculture.align.objectives.modpo import modpo_loss
 from polyculture.reproductions.finding import Curve, Finding, Interval, Plot, Scale
 from polyculture.reproductions.finite_bandit import Comparisons, fit, kl, population, sampled

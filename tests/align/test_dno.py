@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from polyculture.align.objective import Objective
-from polyculture.align.objectives.direct import dpo_loss
 from polyculture.align.objectives.dno import dno_loss, dno_prct_loss
+from polyculture.align.objectives.logistic import dpo_loss
 from polyculture.errors import BadInput
 
 W, L = torch.tensor([-3.0, -5.0]), torch.tensor([-4.0, -2.0])

@@ -5,8 +5,8 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from polyculture.align.objective import Objective
-from polyculture.align.objectives.direct import dpo_loss
 from polyculture.align.objectives.f_dpo import beyond_exponent, divergence_score, f_dpo_loss
+from polyculture.align.objectives.logistic import dpo_loss
 from polyculture.errors import BadInput, UnknownMethod
 
 CHOICES = [("reverse_kl", 0.5), ("forward_kl", 0.5), ("js", 0.5), ("alpha", 0.3), ("alpha", 0.8)]

@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from polyculture.align.objective import Objective
-from polyculture.align.objectives.direct import dpo_loss
+from polyculture.align.objectives.logistic import dpo_loss
 from polyculture.align.objectives.modpo import collective_rewards, modpo_loss
 from polyculture.errors import BadInput, UnknownMethod
 
