@@ -116,3 +116,14 @@ def test_half_precision_is_worked_in_float32():
 def test_values_out_of_range_are_refused(hyper, message):
     with pytest.raises(BadInput, match=message):
         asft_loss(means(-1.0), means(-1.0), **hyper)
+
+
+def test_orpo_has_the_same_knobs():
+    w, l = means(-0.3, -1.2), means(-2.0, -0.1)
+    plain = Objective.of("orpo", lam=0.3)({"mean_chosen": w, "mean_rejected": l})
+    scaled = Objective.of("orpo", lam=0.3, beta=0.5, ce_coef=0.0)({"mean_chosen": w, "mean_rejected": l})
+    ratio = log_odds(w) - log_odds(l)
+    torch.testing.assert_close(plain, -w - 0.3 * torch.nn.functional.logsigmoid(ratio))
+    torch.testing.assert_close(scaled, -0.3 * torch.nn.functional.logsigmoid(0.5 * ratio))
+    with pytest.raises(BadInput, match="ce_coef of orpo"):
+        Objective.of("orpo", ce_coef=-1.0)({"mean_chosen": w, "mean_rejected": l})

@@ -29,7 +29,7 @@ def simpo_loss(
     gamma_over_beta: float | None = None,
     label_smoothing: float = 0.0,
 ) -> Tensor:
-    """SimPO (Meng et al., 2024, eq. 6): -ln sigmoid(beta (m_w - m_l) - gamma).
+    """SimPO (Meng et al., 2024): -ln sigmoid(beta (m_w - m_l) - gamma).
 
     The defaults are those of the authors' code; the paper's runs have beta 2 to 2.5 and gamma .3 to 1.6.
 
@@ -185,39 +185,74 @@ def slic_loss(
     return torch.relu(delta - beta * gap) - nll_weight * at_least_float32(mean_chosen)
 
 
-def orpo_odds_term(mean_chosen: Tensor, mean_rejected: Tensor, *, lam: float = 0.1) -> Tensor:
-    """What ORPO adds to the likelihood of the chosen: lambda ln sigmoid(o_w - o_l), o the log-odds of exp(m).
+def orpo_odds_term(
+    mean_chosen: Tensor,
+    mean_rejected: Tensor,
+    *,
+    lam: float = 0.1,
+    beta: float = 1.0,
+    prob_clamp: float | None = None,
+) -> Tensor:
+    """What ORPO adds to the likelihood of the chosen: lambda ln sigmoid(beta (o_w - o_l)), o the log-odds of exp(m).
 
     Args:
         mean_chosen: as of :func:`orpo_loss`.
         mean_rejected: as of :func:`orpo_loss`.
         lam: as of :func:`orpo_loss`.
+        beta: as of :func:`orpo_loss`.
+        prob_clamp: as of :func:`orpo_loss`.
     """
-    return lam * logsigmoid(log_odds(mean_chosen) - log_odds(mean_rejected))
+    chosen, rejected = (log_odds(mean, prob_clamp=prob_clamp) for mean in (mean_chosen, mean_rejected))
+    return lam * logsigmoid(beta * (chosen - rejected))
 
 
-def orpo_rewards(mean_chosen: Tensor, mean_rejected: Tensor, *, lam: float = 0.1) -> tuple[Tensor, Tensor]:
+def orpo_rewards(
+    mean_chosen: Tensor,
+    mean_rejected: Tensor,
+    *,
+    lam: float = 0.1,
+    beta: float = 1.0,
+    ce_coef: float = 1.0,
+    prob_clamp: float | None = None,
+) -> tuple[Tensor, Tensor]:
     """The rewards to log: lambda m of chosen and rejected, detached.
 
     Args:
         mean_chosen: as of :func:`orpo_loss`.
         mean_rejected: as of :func:`orpo_loss`.
         lam: as of :func:`orpo_loss`.
+        beta: has no part in them.
+        ce_coef: has no part in them.
+        prob_clamp: has no part in them.
     """
     return lam * mean_chosen.detach(), lam * mean_rejected.detach()
 
 
 @traits(rewards=orpo_rewards)
-def orpo_loss(mean_chosen: Tensor, mean_rejected: Tensor, *, lam: float = 0.1) -> Tensor:
-    """ORPO (Hong et al., 2024, eq. 6): -m_w - lambda ln sigmoid(o_w - o_l), o = m - ln(1 - exp m) the log-odds.
+def orpo_loss(
+    mean_chosen: Tensor,
+    mean_rejected: Tensor,
+    *,
+    lam: float = 0.1,
+    beta: float = 1.0,
+    ce_coef: float = 1.0,
+    prob_clamp: float | None = None,
+) -> Tensor:
+    """ORPO (Hong et al., 2024): -m_w - lambda ln sigmoid(o_w - o_l), o = m - ln(1 - exp m) the log-odds.
 
     Args:
         mean_chosen: (B,) the policy's mean log-probability a token of each chosen answer.
         mean_rejected: (B,) the same of each rejected answer.
         lam: lambda, weight of the odds ratio, above 0; TRL calls it beta.
+        beta: temperature of the odds ratio, 1 in the paper.
+        ce_coef: weight of the likelihood of the chosen answer, 1 in the paper.
+        prob_clamp: hold p to 1 - prob_clamp inside the odds, without gradient beyond; None is exact.
 
     Raises:
-        BadInput: lambda is not positive.
+        BadInput: lambda or beta is not positive, ce_coef is negative, or prob_clamp is outside [0, 1].
     """
     positive("lam", lam, "orpo")
-    return -at_least_float32(mean_chosen) - orpo_odds_term(mean_chosen, mean_rejected, lam=lam)
+    positive("beta", beta, "orpo")
+    within("ce_coef", ce_coef, 0.0, float("inf"), "orpo")
+    odds = orpo_odds_term(mean_chosen, mean_rejected, lam=lam, beta=beta, prob_clamp=prob_clamp)
+    return -ce_coef * at_least_float32(mean_chosen) - odds
