@@ -88,12 +88,15 @@ class Traits:
         per: "pair", or "token": the losses are sums over tokens, to be divided by the number of chosen tokens.
         batch_coupled: whether a loss depends on the batch's other examples (a sort, a mean), so that examples can't be
             weighted one by one.
+        metrics: from the loss's inputs and hyper-parameters, more to log by name, (B,) each; the names may depend on
+            the hyper-parameters only.
     """
 
     rewards: Callable[..., tuple[Tensor, Tensor]] | None = None
     of_difference: bool = False
     per: Literal["pair", "token"] = "pair"
     batch_coupled: bool = False
+    metrics: Callable[..., Mapping[str, Tensor]] | None = None
 
 
 def traits(
@@ -102,6 +105,7 @@ def traits(
     of_difference: bool = False,
     per: Literal["pair", "token"] = "pair",
     batch_coupled: bool = False,
+    metrics: Callable[..., Mapping[str, Tensor]] | None = None,
 ) -> Callable[[Loss], Loss]:
     """Mark a loss with its :class:`Traits`.
 
@@ -110,10 +114,11 @@ def traits(
         of_difference: see Traits.
         per: see Traits.
         batch_coupled: see Traits.
+        metrics: see Traits.
     """
 
     def mark(loss: Loss) -> Loss:
-        loss.traits = Traits(rewards, of_difference, per, batch_coupled)  # type: ignore[attr-defined]
+        loss.traits = Traits(rewards, of_difference, per, batch_coupled, metrics)  # type: ignore[attr-defined]
         return loss
 
     return mark
@@ -268,6 +273,13 @@ class Objective:
                         chosen, rejected = chosen - given[f"{ref}_chosen"], rejected - given[f"{ref}_rejected"]
                     return beta * chosen, beta * rejected
         return None
+
+    def metrics(self, given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """What else the loss wants logged, (B,) each, detached."""
+        if self.traits.metrics is None:
+            return {}
+        with torch.no_grad():
+            return self.traits.metrics(**self._inputs(given), **self.hyper)
 
     def _inputs(self, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
         missing = [name for name in self.needs if name not in given]

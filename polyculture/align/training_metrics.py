@@ -37,6 +37,8 @@ class MetricSums:
                 "rewards/margins": chosen - rejected,
                 "rewards/accuracies": (chosen > rejected).float(),
             }
+        if isinstance(objective, Objective):
+            found |= objective.metrics(given)
         for kind, shown in LOGGED.items():
             for side in ("chosen", "rejected"):
                 if f"{kind}_{side}" in given:

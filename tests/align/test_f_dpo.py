@@ -1,4 +1,5 @@
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ from torch.nn.functional import logsigmoid
 from polyculture.align.objective import Objective
 from polyculture.align.objectives.f_dpo import beyond_exponent, divergence_score, f_dpo_loss
 from polyculture.align.objectives.logistic import dpo_loss
+from polyculture.align.training_metrics import MetricSums
 from polyculture.errors import BadInput, UnknownMethod
 
 CHOICES = [("reverse_kl", 0.5), ("forward_kl", 0.5), ("js", 0.5), ("alpha", 0.3), ("alpha", 0.8)]
@@ -124,6 +126,24 @@ def test_rewards_are_beta_times_the_score_and_detached():
     assert not any(r.requires_grad for r in rewards)
     torch.testing.assert_close(objective(given), -logsigmoid(rewards[0] - rewards[1]))
     assert objective.kind == "pairs" and objective.needs_reference and not objective.traits.of_difference
+
+
+def test_what_is_clamped_is_logged():
+    chosen, rejected, ref_chosen, ref_rejected = pair([-9.0, 0.0], [0.0, 0.1])
+    given = {
+        "policy_chosen": chosen,
+        "policy_rejected": rejected,
+        "ref_chosen": ref_chosen,
+        "ref_rejected": ref_rejected,
+    }
+    clamping = Objective.of("f-dpo", divergence="forward_kl", max_exponent=8.0, beta=0.2)
+    found = {name: value.tolist() for name, value in clamping.metrics(given).items()}
+    assert found == {"clamped/chosen": [1, 0], "clamped/rejected": [0, 0]}
+    assert Objective.of("f-dpo").metrics(given) == {} == Objective.of("dpo").metrics(given)
+    sums = MetricSums()
+    sums.add(clamping, given)
+    means = sums.means(SimpleNamespace(device="cpu", num_processes=1))
+    assert means["clamped/chosen"] == 0.5 and means["clamped/rejected"] == 0
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,37 @@ def f_dpo_rewards(
     return chosen, rejected
 
 
-@traits(rewards=f_dpo_rewards)
+def f_dpo_metrics(
+    policy_chosen: Tensor,
+    policy_rejected: Tensor,
+    ref_chosen: Tensor,
+    ref_rejected: Tensor,
+    *,
+    divergence: str = "js",
+    alpha: float = 0.5,
+    alpha_convention: Literal["paper", "trl"] = "paper",
+    max_exponent: float | None = None,
+    **_: float,
+) -> dict[str, Tensor]:
+    """``clamped/chosen`` and ``clamped/rejected``: 1 where ``max_exponent`` touches an answer; nothing without one."""
+    if max_exponent is None:
+        return {}
+    return {
+        f"clamped/{side}": beyond_exponent(
+            at_least_float32(policy) - at_least_float32(ref),
+            divergence,
+            max_exponent=max_exponent,
+            alpha=alpha,
+            alpha_convention=alpha_convention,
+        ).float()
+        for side, policy, ref in (
+            ("chosen", policy_chosen, ref_chosen),
+            ("rejected", policy_rejected, ref_rejected),
+        )
+    }
+
+
+@traits(rewards=f_dpo_rewards, metrics=f_dpo_metrics)
 def f_dpo_loss(
     policy_chosen: Tensor,
     policy_rejected: Tensor,
@@ -144,7 +174,8 @@ def f_dpo_loss(
         alpha: of the alpha divergence, in (0, 1): near 0 it is reverse_kl, near 1 forward_kl.
         alpha_convention: "paper", or "trl", whose coefficient is 1 - alpha; they agree at .5 only.
         max_exponent: largest exponent that forward_kl and alpha take, such as 80; pairs beyond it push no gradient
-            on that side. By default there is no limit, and an overflow is an error.
+            on that side, and their share is logged as ``clamped/chosen`` and ``clamped/rejected``. By default there is
+            no limit, and an overflow is an error.
 
     Raises:
         BadInput: the divergence has no such reward (TV, chi-square); beta, alpha or max_exponent is out of range; the
