@@ -1,4 +1,4 @@
-"""A reference that follows the policy: TR-DPO (Gorbatovski et al., 2024), soft update, eq. 6."""
+"""A reference that follows the policy: TR-DPO (Gorbatovski et al., 2024), soft update."""
 
 from __future__ import annotations
 

@@ -44,9 +44,10 @@ def _mean_rewards(
 def slic_regularised_loss(
     mean_chosen: Tensor, mean_rejected: Tensor, ref_mean_chosen: Tensor, *, gamma: float = 1.0, alpha: float = 0.1
 ) -> Tensor:
-    """Hinge in the manner of SLiC plus a regulariser: :func:`hinge_term` + alpha :func:`hinge_regulariser`.
+    """A hinge on means and a pull to the reference: max(0, gamma - (m_w - m_l)) + alpha ln(1 + exp(1 - (m_w - r_w))).
 
-    As in "Understanding Likelihood Over-optimisation in Direct Alignment Algorithms" (2024), section 3.
+    :func:`hinge_term` + alpha :func:`hinge_regulariser`, in the manner of SLiC, as in "Understanding Likelihood
+    Over-optimisation in Direct Alignment Algorithms" (2024), section 3.
 
     Args:
         mean_chosen: (B,) the policy's mean log-probability a token of each chosen answer.

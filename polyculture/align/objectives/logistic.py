@@ -209,7 +209,7 @@ def dpop_loss(
     beta: float = 0.3,
     lam: float = 50.0,
 ) -> Tensor:
-    """DPO-Positive (Pal et al., 2024, eq. 3): -ln sigmoid(beta (D - lambda max(0, -a_w))).
+    """DPO-Positive (Pal et al., 2024): -ln sigmoid(beta (D - lambda max(0, -a_w))).
 
     The second term is paid where the chosen answer is less likely than under the reference. The defaults, beta = .3 and
     lambda = 50, are those that public implementations give as the paper's.
@@ -313,9 +313,10 @@ def dpo_nll_loss(
     beta: float = 0.1,
     nll_weight: float = 0.05,
 ) -> Tensor:
-    """:func:`dpo_loss` plus ``nll_weight`` times the negative log-likelihood of the chosen answer, summed over tokens.
+    """DPO plus lambda times the negative log-likelihood of the chosen answer: -ln sigmoid(beta D) - lambda ln pi(y_w).
 
-    As in "Understanding Likelihood Over-optimisation in Direct Alignment Algorithms" (2024), section 3.
+    Summed over tokens, as in "Understanding Likelihood Over-optimisation in Direct Alignment Algorithms" (2024),
+    section 3.
 
     Args:
         policy_chosen: as of :func:`dpo_loss`.

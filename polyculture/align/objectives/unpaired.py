@@ -41,10 +41,10 @@ def kto_loss(
     desirable_weight: float = 1.0,
     undesirable_weight: float = 1.0,
 ) -> Tensor:
-    """Kahneman-Tversky optimisation (Ethayarajh et al., 2024, eq. 8); checked against TRL 1.16.
+    """KTO (Ethayarajh et al., 2024): 1 - sigmoid(beta (a - z)) where wanted, 1 - sigmoid(beta (z - a)) where not.
 
-    weight_D (1 - sigmoid(beta (a - z))) where wanted, weight_U (1 - sigmoid(beta (z - a))) where not, with z of
-    :func:`kl_estimate`. The estimate needs batches of more than one: the answer of another prompt must be another.
+    Each times its label's weight, with z of :func:`kl_estimate`; checked against TRL 1.16. The estimate needs batches
+    of more than one: the answer of another prompt must be another.
 
     Args:
         policy: (B,) the policy's log-probability of each answer, summed over tokens.
@@ -54,8 +54,7 @@ def kto_loss(
         kl_ref: (B,) the reference's.
         beta: strength of the pull to the reference.
         desirable_weight: of the losses of wanted answers, 0 or more.
-        undesirable_weight: of the losses of unwanted answers, 0 or more; the paper keeps weight times count of the two
-            labels within 1 : 4/3.
+        undesirable_weight: of the losses of unwanted answers, 0 or more.
 
     Raises:
         BadInput: a reference log-probability is NaN or infinite, beta is not positive, or a weight is negative.
@@ -98,12 +97,11 @@ def apo_zero_unpaired_loss(
 def bco_loss(
     policy: Tensor, ref: Tensor, desirable: Tensor, *, beta: float = 0.1, delta: float | None = None
 ) -> Tensor:
-    """Binary classifier optimisation (Jung et al., 2024): is the reward beta a, less a shift delta, above 0 or below?
+    """BCO (Jung et al., 2024): -ln sigmoid(beta a - delta) where wanted, -ln sigmoid(delta - beta a) where not.
 
-    -ln sigmoid(beta a - delta) where wanted, -ln sigmoid(delta - beta a) where not. Delta carries no gradient. The
-    paper's is a running mean; TRL's, against which this was checked, is the mean of all rewards seen so far. A loss
-    keeps no state, so by default delta is the batch's own mean; to run it on, update it with :func:`reward_shift` and
-    give it.
+    A classifier of the rewards beta a around a shift delta, which carries no gradient. TRL's delta, against which this
+    was checked, is the mean of all rewards seen so far. A loss keeps no state, so by default delta is the batch's own
+    mean; to run it on, update it with :func:`reward_shift` and give it.
 
     Args:
         policy: as of :func:`kto_loss`.
