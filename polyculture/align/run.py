@@ -134,7 +134,7 @@ def objective_of(job: Alignment) -> Objective | Mixture:
     name, _, alpha = job.divergence.partition(":")
     name = name.replace("-", "_")
     try:
-        options = {"alpha": float(alpha)} if alpha else {}
+        options: dict[str, Any] = {"alpha": float(alpha)} if alpha else {}
         if isinstance(objective, Objective) and "divergence" in parameters(objective.loss):
             return Objective.of(objective, divergence=name, **options)  # f-dpo, f-dpg: an option of its own
         if isinstance(objective, Mixture):
@@ -304,7 +304,11 @@ def finish(job: Alignment, staged: Any, about: Mapping[str, Any]) -> AlignmentRu
 def _summary(
     job: Alignment, trainer: Any, trained: Any, rows: list[Row], held_out: list[Row], seconds: float
 ) -> dict[str, Any]:
+    import torch
+
     watching = getattr(trainer, "watching", None)
+    # What each process holds of the steps since the last log is its own part; the mean over them is the loss.
+    loss = trainer.accelerator.reduce(torch.tensor(trained.training_loss, device=trainer.args.device), "mean")
     alarm = None if watching is None else watching.monitor.alarm
     return dict(
         plain(
@@ -323,7 +327,8 @@ def _summary(
                 "head": trainer.abilities.why or "log-probabilities without the logits of whole batches",
                 "steps": trainer.state.global_step,
                 "processes": trainer.accelerator.num_processes,
-                "loss": trained.training_loss,
+                "sharded": bool(trainer.is_fsdp_enabled),
+                "loss": float(loss),
                 "alarm": None if alarm is None else dataclasses.asdict(alarm),
                 "seconds": round(seconds, 3),
                 "log": trainer.state.log_history,

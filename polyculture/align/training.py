@@ -31,7 +31,7 @@ class Training:
         bf16: compute in bfloat16; None does on a GPU that can.
         gradient_checkpointing: compute activations again on the way back, to hold fewer.
         save_every: steps from one checkpoint to the next; None makes about ten.
-        log_every: steps from one line of the log to the next.
+        log_every: steps from one line of the log to the next; None is 10, or fewer in a short training.
         keep: checkpoints kept.
         share_prompts: compute a pair's prompt once, where the model allows it.
         cpu: use the CPU even where there is a GPU.
@@ -51,7 +51,7 @@ class Training:
     bf16: bool | None = None
     gradient_checkpointing: bool = False
     save_every: int | None = None
-    log_every: int = 10
+    log_every: int | None = None
     keep: int = 2
     share_prompts: bool = True
     cpu: bool = False
@@ -121,9 +121,11 @@ class Training:
             "save_steps": self.save_every or max(1, -(-self.steps_of(examples) // 10)),
             "save_strategy": "steps",
             "save_total_limit": self.keep,
-            "logging_steps": self.log_every,
+            "logging_steps": self.log_every or max(1, min(10, self.steps_of(examples) // 20)),
             "logging_nan_inf_filter": False,
             "use_cpu": self.cpu or launched_on_cpu,
+            "dataloader_pin_memory": torch.cuda.is_available() and not self.cpu,
+            "ddp_find_unused_parameters": False,
             "seed": self.seed,
             "disable_tqdm": True,
             "report_to": [],
