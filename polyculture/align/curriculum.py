@@ -232,7 +232,7 @@ class CurryDPO:
         return standardised(margins, [str(row[name]) for row in pairs])
 
     def _warn(self, counts: Counter[str], prompts: int, stages: int) -> None:
-        if counts["two answers"]:
+        if 2 * counts["two answers"] > prompts:
             warnings.warn(
                 f"{counts['two answers']} of {prompts} prompts have two answers: one pair, and no curriculum of their "
                 "own; give more answers a prompt, or mode 'global'",

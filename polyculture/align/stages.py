@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -105,12 +106,14 @@ def train_stages(
     out: Path | str,
     *,
     model: Path | str,
+    reference: Path | str | None = None,
     iterations: int | None = None,
     update_reference: Literal["each_stage", "never"] = "each_stage",
     settings: Mapping[str, Any] | None = None,
     kl_to_base: Callable[[str], float] | None = None,
-    main: bool = True,
-    wait: Callable[[], None] = lambda: None,
+    main: bool | None = None,
+    wait: Callable[[], None] | None = None,
+    lock: bool = True,
     progress: Progress = silent,
 ) -> StagedRun:
     """Train stage after stage.
@@ -121,13 +124,17 @@ def train_stages(
         train_one: trains one stage, see TrainOne.
         out: the folder of the run; ``stages.json`` in it sums it up.
         model: the base: a folder or hub id.
+        reference: the first stage's reference; None is the base.
         iterations: number of stages, where ``stages`` is a function.
-        update_reference: "each_stage": a stage's reference is the model it begins with; "never": the base throughout.
+        update_reference: "each_stage": a stage's reference is the model it begins with; "never": the first
+            stage's throughout.
         settings: JSON-able; whatever else training and rows depend on (objective, hyper-parameters, seed). A stage is
             trained again when these, its rows, or the models it stands on have changed.
         kl_to_base: given a model's folder, KL(model || base); measured once a stage.
         main: whether this process makes rows and writes files. Launched as several processes, one is, and all train.
-        wait: returns when every process has called it (accelerate's ``wait_for_everyone``).
+            None reads it from what the launcher set.
+        wait: returns when every process has called it. None is accelerate's ``wait_for_everyone``.
+        lock: hold the folder; False where the caller does.
         progress: told the stages.
 
     Raises:
@@ -140,17 +147,20 @@ def train_stages(
     total = iterations if callable(stages) else len(stages)
     if not total or total < 1:
         raise BadInput("there are no stages to train; give rows, or how many iterations to make")
-    out, base = Path(out), str(model)
+    out, base, first = Path(out), str(model), str(reference or model)
     finished: list[Stage] = []
-    with locked(out) if main else contextlib.nullcontext():
-        base_id = model_identity(base)
-        current, current_id = base, base_id
+    main = int(os.environ.get("RANK", "0")) == 0 if main is None else main
+    wait = wait or _wait_for_everyone
+    with locked(out) if main and lock else contextlib.nullcontext():
+        current, current_id = base, model_identity(base)
+        against, against_id = first, model_identity(first)
         for t in range(1, total + 1):
             progress("stages", t - 1, total)
-            reference, reference_id = (current, current_id) if update_reference == "each_stage" else (base, base_id)
+            if t > 1 and update_reference == "each_stage":
+                against, against_id = current, current_id
             make = _maker(stages, t, current)
             known = "made of the model" if callable(stages) else rows_hash(stages[t - 1])
-            place = _Folder(out / f"stage-{t}", fingerprint(t, settings, current_id, reference_id, known))
+            place = _Folder(out / f"stage-{t}", fingerprint(t, settings, current_id, against_id, known))
             kept = place.manifest() is not None
             wait()  # every process has seen whether the stage is finished before one of them changes that
             if not kept:
@@ -160,10 +170,10 @@ def train_stages(
                     place.begin(t, make)
                 wait()
                 rows, start = place.rows(), time.time()
-                trained = train_one(rows, current, reference, place.path)
+                trained = train_one(rows, current, against, place.path)
                 wait()
                 if main:
-                    place.finish(trained, len(rows), current, reference, time.time() - start)
+                    place.finish(trained, len(rows), current, against, time.time() - start)
             if main:
                 place.measure(kl_to_base)
             wait()
@@ -262,6 +272,13 @@ class _Folder:
 
 def _maker(stages: Sequence[Rows] | MakeRows, number: int, model: str) -> Callable[[], Rows]:
     return (lambda: stages(number, model)) if callable(stages) else (lambda: stages[number - 1])
+
+
+def _wait_for_everyone() -> None:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        from accelerate import PartialState
+
+        PartialState().wait_for_everyone()
 
 
 def _unchanged(model: str, identity: str) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from polyculture.align.curriculum import CurryDPO
+from polyculture.align.distance import KLToBase
 from polyculture.align.examples import read_examples
 from polyculture.align.reference_gap import ReferenceGaps
 from polyculture.align.run import Alignment, AlignmentRun, Row, objective_of, train_on
@@ -79,18 +81,47 @@ def _in_stages(job: Alignment, way: CurryDPO, rows: list[Row], held_out: list[Ro
             objective=way.objective,
             progress=progress,
         )
-        return TrainedStage(run.model, {name: run.summary[name] for name in ("loss", "steps", "examples", "rejected")})
+        trained = run.model if job.training.lora is None else _merged(run.model, model, out / "merged", job)
+        metrics = {name: run.summary[name] for name in ("loss", "steps", "examples", "rejected")}
+        return TrainedStage(trained, metrics)
 
     staged = train_stages(
         plan.stages,
         train_one,
         job.out,
         model=job.model,
+        reference=job.reference,
         update_reference=way.update_reference,
         settings=job.settings(),
+        kl_to_base=KLToBase(
+            job.model,
+            held_out or rows,
+            max_length=job.training.max_length,
+            dtype=job.training.dtype or "float32",
+            device="cpu" if job.training.cpu else None,
+            seed=job.training.seed,
+        ),
+        lock=False,
         progress=progress,
     )
-    return finish(job, staged, {"way": "curry-dpo", "stages": dataclasses.asdict(way), "left out": plan.counts})
+    about = {"criterion": plan.criterion, "mode": plan.mode, "left out": plan.counts}
+    return finish(job, staged, {"way": "curry-dpo", "curriculum": {**dataclasses.asdict(way), **about}})
+
+
+def _merged(adapter: Path, model: str, out: Path, job: Alignment) -> Path:
+    """A stage's adapter and the model it was trained on as one model: the next stage puts a new adapter on it.
+
+    The adapter alone would name the original base as what it belongs to, and forget the stages in between.
+    """
+    if int(os.environ.get("RANK", "0")) == 0:
+        from polyculture.errors import need
+        from polyculture.llm.loading import load
+
+        base, tokenizer = load(model, None, job.training.dtype or "auto")
+        whole = need("peft", "train").PeftModel.from_pretrained(base, adapter).merge_and_unload()
+        whole.save_pretrained(out)
+        tokenizer.save_pretrained(out)
+    return out
 
 
 def _with_margins(job: Alignment, parts: Sequence[list[Row]]) -> list[list[Row]]:

@@ -68,6 +68,14 @@ def test_the_reference_can_stay_the_base(tmp_path, base):
     assert [(model, reference) for _, model, reference, _ in training.calls] == [(100, 100), (101, 100), (106, 100)]
 
 
+@pytest.mark.parametrize(("update", "against"), [("each_stage", [50, 101, 106]), ("never", [50, 50, 50])])
+def test_the_first_reference_can_be_another_model(tmp_path, base, update, against):
+    training = Adding()
+    other = save(tmp_path / "other", 50)
+    train_stages(ROWS, training, tmp_path / "out", model=base, reference=other, update_reference=update)
+    assert [reference for *_, reference, _ in training.calls] == against
+
+
 def test_finished_stages_are_kept(tmp_path, base):
     train_stages(ROWS, Adding(), tmp_path / "out", model=base, settings={"beta": 0.1})
     again = Adding()
@@ -201,8 +209,10 @@ def test_what_can_not_be_trained_is_said(tmp_path, base):
         train_stages(ROWS, Adding(), out, model=tmp_path / "empty")
     with pytest.raises(BadInput, match="should be saved in its folder"):
         train_stages(ROWS, lambda rows, m, r, o: TrainedStage(base), tmp_path / "other", model=base)
-    with locked(out), pytest.raises(RunLocked):
-        train_stages(ROWS, Adding(), out, model=base)
+    with locked(out):
+        with pytest.raises(RunLocked):
+            train_stages(ROWS, Adding(), out, model=base)
+        assert number(train_stages(ROWS, Adding(), out, model=base, lock=False).model) == 110
 
 
 def test_a_missing_or_damaged_stage_is_named(tmp_path, base):
