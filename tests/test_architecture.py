@@ -16,7 +16,7 @@ STAGES = {"select", "mix", "decode", "privacy", "align", "synthesize"}
 MEASURE = "measure"
 """What every stage and the roof may ask how diverse something is."""
 
-ROOF = {"cli", "report", "recipes", "reproductions", "papers", "__main__"}
+ROOF = {"cli", "report", "recipes", "reproductions", "studies", "papers", "__main__"}
 """What puts stages together; everything else is the ground floor."""
 
 NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "misc", "tools", "base_utils"}

@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 from polyculture import __version__
-from polyculture.cli import catalogue, curate, decode, distill, measure, minimize, mix, recipes, reproduce, select
+from polyculture.cli import (
+    align,
+    catalogue,
+    curate,
+    decode,
+    distill,
+    measure,
+    minimize,
+    mix,
+    recipes,
+    reproduce,
+    select,
+    study,
+)
 from polyculture.cli.console import errors_in_one_line
 from polyculture.cli.method_options import taking
 
@@ -24,10 +37,12 @@ app.command(cls=taking(method="select", quality="quality"))(errors_in_one_line(c
 app.command(cls=taking(quality="quality"))(errors_in_one_line(measure.measure))
 app.command(cls=taking(method="select", compare="select", quality="quality"))(errors_in_one_line(select.select))
 app.command(cls=taking(strategy="decode", compare="decode"))(errors_in_one_line(decode.decode))
+app.command(cls=taking(objective="align"))(errors_in_one_line(align.align))
 app.command(cls=taking(method="distill"))(errors_in_one_line(distill.distill))
 app.command()(errors_in_one_line(recipes.run))
 app.command()(errors_in_one_line(recipes.report))
 app.add_typer(mix.app, name="mix")
+app.add_typer(study.app, name="study")
 app.command(cls=taking(method="privacy"))(errors_in_one_line(minimize.minimize))
 app.command()(errors_in_one_line(catalogue.methods))
 app.command()(errors_in_one_line(catalogue.papers))

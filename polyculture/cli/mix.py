@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -171,6 +171,81 @@ def allocate(
         print("nothing is affordable, or nothing is left to collect")
 
 
+def replace(
+    data: options.Data,
+    groups: Annotated[str, typer.Option(help="The column of groups.")],
+    specialist: Annotated[str, typer.Option(help="The group whose rows are replaced; the others are general.")],
+    budget: Annotated[int, typer.Option(help="Rows in all, the same at every fraction.", min=1)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="A .jsonl, or with --grid a folder of them.")],
+    fraction: Annotated[float, typer.Option(help="Share of general rows.", min=0.0, max=1.0)] = 0.1,
+    grid: Annotated[bool, typer.Option("--grid", help="Every fraction of the paper: 0, 5, ... 25 %.")] = False,
+    share: Annotated[str, typer.Option(help="How general groups share: size or even.")] = "size",
+    seed: options.Seed = 0,
+    json: options.Json = False,
+    on_bad_row: options.OnBadRow = "error",
+    split: options.Split = "train",
+) -> None:
+    """Write training sets in which general rows replace a fraction of a specialist's, at the same budget.
+
+    With --grid the folder also holds mixtures.csv, a row a set: add a column of validation scores, then polyculture mix
+    fit mixtures.csv --method replacement --specialist GROUP picks the fraction.
+    """
+    import numpy as np
+
+    from polyculture.errors import unknown
+    from polyculture.files import atomic
+    from polyculture.mix.replacement import GRID, replacement_rows
+    from polyculture.reading import read_pool
+
+    rejects = output.with_name(f"{output.stem}.rejects.jsonl")
+    with progress_bar(quiet=json) as progress:
+        pool = read_pool(
+            data,
+            groups=groups,
+            need_text=False,
+            on_bad_row=cast(Any, on_bad_row),
+            rejects=rejects,
+            split=split,
+            progress=progress,
+        )
+    names, codes = pool.group_names, np.asarray(pool.groups)
+    if specialist not in names:
+        raise unknown(f"group in column '{groups}'", specialist, names)
+    own = names.index(specialist)
+    rows = [np.flatnonzero(codes == i) for i in range(len(names))]
+    fractions = GRID if grid else (fraction,)
+    general = [r for i, r in enumerate(rows) if i != own]
+    found = replacement_rows(rows[own], general, budget, fractions, share=cast(Any, share), rng=seed)
+    sets: list[dict[str, Any]] = []
+    for f, parts in zip(fractions, found, strict=True):
+        chosen = np.random.default_rng([seed, 1]).permutation(np.concatenate(parts))
+        path = output / f"general-{100 * f:02.0f}.jsonl" if grid else output
+        with atomic(path) as file:
+            file.writelines(line + "\n" for line in pool.records.take(chosen).lines())
+        counts = np.bincount(codes[chosen], minlength=len(names))
+        sets.append({"fraction": f, "output": path, "rows": dict(zip(names, counts.tolist(), strict=True))})
+    if grid:
+        _write(
+            output / "mixtures.csv",
+            [{"run": s["output"].name} | {f"w:{g}": repr(n / budget) for g, n in s["rows"].items()} for s in sets],
+        )
+    if json:
+        print_json({"source": data, "specialist": specialist, "budget": budget, "seed": seed, "sets": sets})
+        return
+    table = [[f"{100 * s['fraction']:g} %", *(f"{n:,}" for n in s["rows"].values()), str(s["output"])] for s in sets]
+    print_table(
+        f"{data}: {budget:,} rows, {specialist} with general rows in their place",
+        ["replaced", *names, "written to"],
+        table,
+        right=("replaced", *names),
+    )
+    if grid:
+        print(
+            f"train on each, add a column of scores to {output / 'mixtures.csv'}, then: polyculture mix fit "
+            f"{output / 'mixtures.csv'} --method replacement --specialist {specialist}"
+        )
+
+
 Criteria = Annotated[str, typer.Option(help="The quality criteria, with commas between.")]
 Domains = Annotated[str, typer.Option(help="The domains, with commas between.")]
 
@@ -268,5 +343,6 @@ app.command(cls=taking(method="mix"))(errors_in_one_line(fit))
 app.command()(errors_in_one_line(propose))
 app.command()(errors_in_one_line(proxies))
 app.command(cls=taking(method="mix"))(errors_in_one_line(allocate))
+app.command()(errors_in_one_line(replace))
 app.command(name="quadmix-draw")(errors_in_one_line(quadmix_draw))
 app.command(name="quadmix-fit")(errors_in_one_line(quadmix_fit))

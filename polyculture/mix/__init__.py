@@ -14,6 +14,7 @@ METHODS = MethodTable(
     ("damo", "polyculture.mix.damo:DaMo"),
     ("tikmix", "polyculture.mix.tikmix:TiKMiX"),
     ("tikmix-m", "polyculture.mix.tikmix_search:TiKMiXM"),
+    ("replacement", "polyculture.mix.replacement:Replacement"),
     ("equitable-sampling", "polyculture.mix.equitable:EquitableSampling"),
 )
 __getattr__ = METHODS.export
