@@ -13,7 +13,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from polyculture.align.sample_measures import make_reward
 from polyculture.errors import BadInput, unknown
+from polyculture.functions import named_function
 from polyculture.llm.base import LLM, Sampling
 from polyculture.llm.structured import ask_structured
 from polyculture.measure.tokens import ngrams, words
@@ -269,7 +271,7 @@ class ScoredEach:
         reward: one number a completion.
     """
 
-    reward: Callable[[list[str], list[str]], Any]
+    reward: Callable[[Sequence[str], Sequence[str]], Any]
 
     def __call__(self, prompts: list[str], candidates: list[list[str]]) -> list[np.ndarray | None]:
         """One array of scores a prompt."""
@@ -288,7 +290,7 @@ def make_scores(spec: str | Scores, *, seed: int = 0, options: Mapping[str, Any]
     ==================================  ====================================================================
     ``llm:MODEL``                       a language model with the 6-point rubric, see :class:`RubricJudge`
     ``pairwise:python:module:function`` a function of (prompt, one, other) triples, see :class:`PairwiseJudge`
-    ``python:module:function``          a function of the prompts and the completions
+    ``python:module:function``          a function of the prompts and the completions, or of the completions
     a quality                           a name of ``polyculture methods --stage quality``
     ==================================  ====================================================================
 
@@ -301,8 +303,6 @@ def make_scores(spec: str | Scores, *, seed: int = 0, options: Mapping[str, Any]
         BadInput: the function or the model can't be had.
         UnknownMethod: there is no such quality.
     """
-    from polyculture.functions import PREFIX, named_function
-
     if not isinstance(spec, str):
         return spec
     if spec.startswith("llm:"):
@@ -311,11 +311,10 @@ def make_scores(spec: str | Scores, *, seed: int = 0, options: Mapping[str, Any]
         return RubricJudge(make_llm(spec.removeprefix("llm:"), **(options or {})), seed=seed)
     if spec.startswith("pairwise:"):
         return PairwiseJudge(named_function(spec.removeprefix("pairwise:")))
-    if spec.startswith(PREFIX):
-        return ScoredEach(named_function(spec))
-    from polyculture.align.targets import quality_reward
-
-    return ScoredEach(quality_reward(spec))
+    reward = make_reward(spec)
+    if reward is None:
+        raise BadInput("judging candidates needs a judge; name a quality, llm:MODEL or python:module:function")
+    return ScoredEach(reward)
 
 
 def _shown(candidates: Sequence[str], order: np.ndarray) -> str:

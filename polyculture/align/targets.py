@@ -21,10 +21,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from polyculture.align.bounds import positive
+from polyculture.align.sample_measures import make_reward
 from polyculture.errors import BadInput
 from polyculture.functions import PREFIX, named_function
 
-OfCompletions = Callable[[list[str], list[str]], Any]
+OfCompletions = Callable[[Sequence[str], Sequence[str]], Any]
 """A function of prompts and completions, one value (or row of values) a completion."""
 
 FORMS = (
@@ -45,6 +46,13 @@ class Target(Protocol):
             prompts: one a completion.
             completions: texts.
             base_logps: (n,) log a, the base model's log-probability of each completion.
+        """
+
+    def told(self, tilt: np.ndarray) -> dict[str, float]:
+        """What to log of samples, by name.
+
+        Args:
+            tilt: (n,) log P - log a of each.
         """
 
 
@@ -75,6 +83,14 @@ class Constraint:
         with np.errstate(divide="ignore"):
             return _logs(base_logps, len(held)) + np.log(np.where(held == 1, 1.0, self.eps))
 
+    def told(self, tilt: np.ndarray) -> dict[str, float]:
+        """The share of samples of which the constraint holds.
+
+        Args:
+            tilt: (n,) log P - log a of each.
+        """
+        return {"constraint": float(np.mean(tilt > (np.log(self.eps) / 2 if self.eps else -np.inf)))}
+
 
 @dataclass(frozen=True)
 class RewardTilt:
@@ -98,6 +114,14 @@ class RewardTilt:
         """The base model's log a, plus r / beta."""
         rewards = _values(self.reward, prompts, completions, "the reward")
         return _logs(base_logps, len(rewards)) + rewards / self.beta
+
+    def told(self, tilt: np.ndarray) -> dict[str, float]:
+        """The mean reward.
+
+        Args:
+            tilt: (n,) log P - log a of each.
+        """
+        return {"reward": float(np.mean(tilt) * self.beta)}
 
 
 @dataclass(frozen=True)
@@ -135,6 +159,14 @@ class Moments:
             raise BadInput("fit the moments to samples of the base model first: target, fitted = target.fit(...)")
         rows = self._rows(prompts, completions)
         return _logs(base_logps, len(rows)) + rows @ np.asarray(self.coefficients)
+
+    def told(self, tilt: np.ndarray) -> dict[str, float]:
+        """The mean of lambda . phi.
+
+        Args:
+            tilt: (n,) log P - log a of each.
+        """
+        return {"tilt": float(np.mean(tilt))}
 
     def _rows(self, prompts: Sequence[str], completions: Sequence[str]) -> np.ndarray:
         rows = _values(self.features, prompts, completions, "the features", columns=True)
@@ -228,7 +260,9 @@ def make_target(spec: str | Target, *, beta: float = 1.0, eps: float = 0.0) -> T
     if form == "constraint" and what.startswith(PREFIX):
         return Constraint(named_function(what), eps)
     if form == "reward" and what:
-        return RewardTilt(named_function(what) if what.startswith(PREFIX) else quality_reward(what), beta)
+        reward = make_reward(what)
+        if reward is not None:
+            return RewardTilt(reward, beta)
     if form == "moments" and what.startswith(PREFIX):
         name, _, numbers = what.partition("=")
         try:
@@ -238,28 +272,6 @@ def make_target(spec: str | Target, *, beta: float = 1.0, eps: float = 0.0) -> T
         if wanted:
             return Moments(named_function(name), wanted)
     raise BadInput(f"the target '{spec}' should be one of: {'; '.join(FORMS)}")
-
-
-def quality_reward(spec: str) -> OfCompletions:
-    """A quality scorer as a function of prompts and completions; it sees columns prompt and response.
-
-    Args:
-        spec: name of a quality.
-    """
-    from polyculture.quality.base import make_scorer
-
-    scorer = make_scorer(spec)
-
-    def reward(prompts: list[str], completions: list[str]) -> np.ndarray:
-        import pyarrow as pa
-
-        from polyculture.pool import Pool
-        from polyculture.records import ArrowRows, Texts
-
-        rows = pa.table({"prompt": pa.array(prompts, pa.string()), "response": pa.array(completions, pa.string())})
-        return scorer.score(Pool(ArrowRows(rows), Texts(completions), source="samples"))
-
-    return reward
 
 
 def _values(

@@ -3,7 +3,8 @@
 Strings of 6 bits. The base a is softmax(.5 N(0, 1)) over the 64 strings; the target is a where the first half equals
 the second half and a / 1000 elsewhere, which has 8 modes. The policy is a product of 6 Bernoullis and can't follow: the
 forward KL covers every mode, the reverse KL picks one, the Jensen-Shannon divergence (js) should lie between. Alignment
-is the probability that the constraint holds. Exact gradients by enumeration, Adam .1.
+is the probability that the constraint holds. Exact gradients by enumeration, Adam .1, 20 targets: over 5, one run of the
+reverse KL that ended in a poor local optimum (alignment .13) was enough to turn the order in mean entropy around.
 
 The control is a target that factorises (the first two bits are 1, uniform base): what a policy can represent it
 reaches by any divergence.
@@ -178,7 +179,7 @@ def spelled(name: str, steps: int, seed: int) -> tuple[float, float, float]:
 def reproduce(*, scale: Scale, seed: int) -> Finding:
     """Alignment, entropy and divergences of the policy that each divergence leads to."""
     began = time.perf_counter()
-    seeds, steps, drawn, draws, words = (2, 500, 1, 400, 10) if scale == "smoke" else (5, 3000, 5, 2500, 300)
+    seeds, steps, drawn, draws, words = (2, 500, 1, 400, 10) if scale == "smoke" else (20, 3000, 5, 2500, 200)
     halves = (STRINGS[:, :3] == STRINGS[:, 3:]).all(dim=1).double()
     ones = (STRINGS[:, :2] == 1).all(dim=1).double()
     rng = torch.Generator().manual_seed(seed)

@@ -19,7 +19,9 @@ from __future__ import annotations
 from torch import Tensor, sigmoid
 from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 
-from polyculture.align.bounds import finite_reference, positive
+from polyculture.align.bounds import positive
+from polyculture.align.f_divergences import at_least_float32
+from polyculture.align.margins import log_ratios, preference_margin
 from polyculture.align.objective import traits
 from polyculture.errors import BadInput
 
@@ -34,7 +36,8 @@ def _rewards(
     *,
     eta: float = 0.1,
 ) -> tuple[Tensor, Tensor]:
-    return eta * (policy_chosen - ref_chosen).detach(), eta * (policy_rejected - ref_rejected).detach()
+    chosen, rejected = log_ratios(policy_chosen, policy_rejected, ref_chosen, ref_rejected)
+    return eta * chosen.detach(), eta * rejected.detach()
 
 
 @traits(rewards=_rewards, of_difference=True)
@@ -66,13 +69,12 @@ def dno_loss(
         BadInput: eta is not above 0, pi_t's log-probability is not finite, or a win rate lies outside [0, 1].
     """
     positive("eta", eta, "dno")
-    finite_reference(ref_chosen=ref_chosen, ref_rejected=ref_rejected)
+    margin = preference_margin(policy_chosen, policy_rejected, ref_chosen, ref_rejected)
     for name, rate in (("win_chosen", win_chosen), ("win_rejected", win_rejected)):
         if not bool(((rate >= 0) & (rate <= 1)).all()):
             raise BadInput(f"{name} of dno should lie in [0, 1]: it is an expected win rate")
-    delta = eta * ((policy_chosen - ref_chosen) - (policy_rejected - ref_rejected))
-    target = sigmoid(win_chosen - win_rejected).to(delta.dtype)
-    return binary_cross_entropy_with_logits(delta, target, reduction="none")
+    target = sigmoid(at_least_float32(win_chosen) - at_least_float32(win_rejected)).to(margin.dtype)
+    return binary_cross_entropy_with_logits(eta * margin, target, reduction="none")
 
 
 @traits(rewards=_rewards, of_difference=True)
@@ -94,5 +96,4 @@ def dno_prct_loss(
         BadInput: eta is not above 0, or pi_t's log-probability is not finite.
     """
     positive("eta", eta, "dno-prct")
-    finite_reference(ref_chosen=ref_chosen, ref_rejected=ref_rejected)
-    return -logsigmoid(eta * ((policy_chosen - ref_chosen) - (policy_rejected - ref_rejected)))
+    return -logsigmoid(eta * preference_margin(policy_chosen, policy_rejected, ref_chosen, ref_rejected))

@@ -28,7 +28,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from polyculture.align.f_divergences import FORWARD_KL, JENSEN_SHANNON, REVERSE_KL
+from polyculture.align.f_divergences import FORWARD_KL, JENSEN_SHANNON, REVERSE_KL, at_least_float32
 from polyculture.errors import BadInput, unknown
 
 Divergence = Literal["forward_kl", "reverse_kl", "tv", "js", "chi2_p_pi", "chi2_pi_p"]
@@ -125,7 +125,8 @@ def f_dpg_loss(
         )
     ratio = torch.exp(policy_samples.detach().double() - proposal_samples.detach().double())
     weight = torch.where(known, ratio * (reward - baseline.double()), 0.0)  # before the product: no gradient is NaN
-    return -weight.to(policy_samples.dtype) * policy_samples
+    policy = at_least_float32(policy_samples)
+    return -weight.to(policy.dtype) * policy
 
 
 def divergence_estimates(

@@ -1,0 +1,46 @@
+"""Settings of training on a policy's own samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from polyculture.align.targets import Target
+from polyculture.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """How a policy is trained on its samples.
+
+    Args:
+        target: what it is drawn to, see :func:`polyculture.align.targets.make_target`:
+            ``constraint:python:module:function``, ``reward:QUALITY``, ``reward:python:module:function`` or
+            ``moments:python:module:function=0.5,0.2``.
+        beta: of a reward target, how dear it is to leave the base model.
+        eps: of a constraint, what is left of the base model's probability where it does not hold.
+        samples: completions a prompt and step; the authors' toolkit takes 1024.
+        max_new_tokens: of a completion.
+        window: how many of the last pseudo-rewards the baseline is the mean of; 0 is no baseline.
+        proposal: sample from the "policy" as it is, or "offline", from a copy of it.
+        refresh_every: steps after which the copy is replaced by the policy if that is nearer to the target.
+        at_once: sequences computed together.
+
+    Raises:
+        BadInput: a number is out of range.
+    """
+
+    target: str | Target = "reward:heuristic"
+    beta: float = 1.0
+    eps: float = 0.0
+    samples: int = 64
+    max_new_tokens: int = 128
+    window: int = 1024
+    proposal: Literal["policy", "offline"] = "policy"
+    refresh_every: int = 16
+    at_once: int = 32
+
+    def __post_init__(self) -> None:
+        for name in ("samples", "max_new_tokens", "refresh_every", "at_once"):
+            if getattr(self, name) < 1:
+                raise BadInput(f"sampled: {name} should be at least 1, not {getattr(self, name)}")
