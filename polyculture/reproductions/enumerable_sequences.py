@@ -55,7 +55,7 @@ class Sequences:
         cells = (torch.arange(LENGTH) * (SYMBOLS + 1) + before.clamp(max=SYMBOLS)) * width + tokens
         real = mask & (tokens < SYMBOLS)
         changes = ((tokens[:, 1:] != tokens[:, :-1]) & real[:, 1:]).sum(dim=1)
-        rewards = 0.8 * (tokens == 1).sum(dim=1).double() + 0.4 * changes
+        rewards = 0.8 * (tokens == 1).sum(dim=1).double() + 0.4 * changes.double()
         return cls(torch.where(mask, cells, 0), mask, rewards, width)
 
 
@@ -66,6 +66,8 @@ class Worlds:
     Args:
         sequences: all sequences.
         reference: (S, cells) log-probabilities of the reference's table.
+        judged: (S, n) what margins and win rates are made of: the rewards, or where labels say nothing of them, the
+            rewards of other sequences.
         chosen: (S, PAIRS) rows of ``sequences``.
         rejected: the same.
         held_chosen: pairs drawn and labelled in the same way, not trained on.
@@ -74,6 +76,7 @@ class Worlds:
 
     sequences: Sequences
     reference: Tensor
+    judged: Tensor
     chosen: Tensor
     rejected: Tensor
     held_chosen: Tensor
@@ -88,11 +91,13 @@ class Worlds:
         Args:
             seeds: of references and samples.
             labels: "preference" by Bradley-Terry; "coin" flips a coin for each pair; "both" gives half of the pairs,
-                each in both orders. The references and the samples are the same.
+                each in both orders. The references and the samples are the same. Without preferences margins and
+                win rates are made of rewards that are shuffled over the sequences: labels alone are not all that some
+                objectives learn from.
             ends: whether sequences are of unequal length.
         """
-        sequences = Sequences.all(ends=ends)
-        references, pairs = [], []
+        sequences, informed = Sequences.all(ends=ends), labels == "preference"
+        references, judged, pairs = [], [], []
         for seed in seeds:
             rng = torch.Generator().manual_seed(seed)
             shape = (LENGTH, SYMBOLS + 1, sequences.width)
@@ -103,13 +108,16 @@ class Worlds:
             both = both[both[:, 0] != both[:, 1]][: 2 * PAIRS]  # an answer is not compared with itself
             gap = sequences.rewards[both[:, 0]] - sequences.rewards[both[:, 1]]
             first = torch.rand(len(both), generator=rng, dtype=torch.float64) < torch.sigmoid(
-                gap if labels == "preference" else torch.zeros_like(gap)
+                gap if informed else torch.zeros_like(gap)
             )
             pairs.append(torch.where(first[:, None], both, both.flip(1)))
+            n = len(sequences.rewards)
+            judged.append(sequences.rewards[torch.arange(n) if informed else torch.randperm(n, generator=rng)])
         train, held = torch.stack(pairs).split(PAIRS, dim=1)
         if labels == "both":
             train, held = (torch.cat([half, half.flip(2)], dim=1) for half in (train[:, ::2], held[:, ::2]))
-        return cls(sequences, torch.stack(references), train[..., 0], train[..., 1], held[..., 0], held[..., 1])
+        shown = (train[..., 0], train[..., 1], held[..., 0], held[..., 1])
+        return cls(sequences, torch.stack(references), torch.stack(judged), *shown)
 
 
 def answer_logps(table: Tensor, sequences: Sequences) -> Tensor:
@@ -191,13 +199,13 @@ class Trainer:
         self._ref_answers, self._ref_reward = answers, answers.exp() @ sequences.rewards
 
     def _from_rewards(self) -> dict[str, Tensor]:
-        rewards = self.worlds.sequences.rewards
-        chosen, rejected = rewards[self._rows]
-        kinds, which = rewards.unique(return_inverse=True)
-        chances = answer_logps(self.worlds.reference, self.worlds.sequences).exp()
-        mass = torch.zeros(len(chances), len(kinds), dtype=chances.dtype).index_add(1, which, chances)
-        wins = (mass @ torch.sigmoid(kinds[None, :] - kinds[:, None]))[:, which]  # against the reference's answers
-        win_chosen, win_rejected = (wins.gather(1, rows) for rows in self._rows)
+        judged, wins = self.worlds.judged, []
+        for rewards, logps in zip(judged, answer_logps(self.worlds.reference, self.worlds.sequences), strict=True):
+            kinds, which = rewards.unique(return_inverse=True)
+            mass = torch.zeros_like(kinds).index_add(0, which, logps.exp())
+            wins.append((torch.sigmoid(kinds[:, None] - kinds) @ mass)[which])  # against the reference's answers
+        chosen, rejected = (judged.gather(1, rows) for rows in self._rows)
+        win_chosen, win_rejected = (torch.stack(wins).gather(1, rows) for rows in self._rows)
         return {"margin": (chosen - rejected).clamp(min=0), "win_chosen": win_chosen, "win_rejected": win_rejected}
 
     def _read(self, table: Tensor) -> Tensor:
