@@ -140,7 +140,7 @@ class AlignmentTrainer(Trainer):
             processing_class=processing_class,
             **trainer,
         )
-        _joined(self.accelerator.num_processes)
+        check_joined(self.accelerator.num_processes)
         args._n_gpu = min(args.n_gpu, 1)  # nn.DataParallel would tear our batches apart; processes do it right
         self.abilities = probe(self.model, self.model.config.get_text_config().vocab_size, 2 * self.max_length)
         self.layout = self.data_collator = Layout(self.layout.pad, share=share_prompts and self.abilities.share_prompts)
@@ -300,7 +300,7 @@ class AlignmentTrainer(Trainer):
         path = self._save_batch(rows, "the loss is not finite")
         places = ", ".join(row.place for row in rows[:3]) + (", ..." if len(rows) > 3 else "")
         raise BadInput(
-            f"the loss is {float(loss)} at step {self.state.global_step + 1} ({places}); the batch is saved in {path}; "
+            f"the loss is {float(loss.detach())} at step {self.state.global_step + 1} ({places}); the batch is saved in {path}; "
             "lower the learning rate, clip gradients, or look at those rows; the last checkpoint is as it was"
         )
 
@@ -334,7 +334,15 @@ def _objective(which: str | Loss | Objective | Mixture, hyper: Mapping[str, Any]
     return Objective.of(which, **hyper)
 
 
-def _joined(processes: int) -> None:
+def check_joined(processes: int) -> None:
+    """Check that the processes that were launched train together.
+
+    Args:
+        processes: how many this one sees.
+
+    Raises:
+        BadInput: it sees fewer than were launched.
+    """
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     if launched != processes:
         raise BadInput(

@@ -1,0 +1,244 @@
+"""AlignmentTrainer: the loss of a step, the reference, adapters, and what stops it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from polyculture.align.dataset import EncodedDataset
+from polyculture.align.trainer import AlignmentTrainer, check_joined
+from polyculture.errors import BadInput, UnknownMethod
+
+Rows = list[dict[str, Any]]
+
+
+def trainer(model: Any, rows: Rows, out: Path, objective: Any = "dpo", **given: Any) -> AlignmentTrainer:
+    from transformers import TrainingArguments
+
+    settings = {
+        "max_steps": 3, "learning_rate": 1e-2, "lr_scheduler_type": "constant", "per_device_train_batch_size": 8,
+        "logging_steps": 1, "use_cpu": True, "report_to": [], "disable_tqdm": True, "save_strategy": "no",
+        "dataloader_pin_memory": False,
+    }  # fmt: skip
+    arguments = TrainingArguments(output_dir=str(out), **(settings | given.pop("args", {})))
+    held_out = given.pop("held_out", None)
+    return AlignmentTrainer(model, objective, arguments, rows, held_out, max_length=64, **given)
+
+
+def weights(trained: AlignmentTrainer) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in trained.model.parameters()])
+
+
+def losses(trained: AlignmentTrainer) -> list[float]:
+    return [row["loss"] for row in trained.state.log_history if "loss" in row]
+
+
+def test_the_first_loss_is_ln_2_and_pairs_are_learned(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:
+    trained = trainer(tiny_model, preferences, tmp_path, hyper={"beta": 0.5}, args={"max_steps": 12})
+    trained.train()
+    assert losses(trained)[0] == pytest.approx(0.693147, abs=1e-5)
+    assert losses(trained)[-1] < 0.4
+    last = [row for row in trained.state.log_history if "rewards/accuracies" in row][-1]
+    assert last["rewards/accuracies"] == 1.0 and last["rewards/margins"] > 0
+    assert {"logps/chosen", "logps/rejected", "logps_per_token/chosen", "grad_norm"} <= set(last)
+
+
+@pytest.mark.parametrize("objective", ["dpo", "sft", "0.5*dpo+1*sft", "kto", "simpo"])
+def test_a_step_is_the_mean_over_its_examples_however_they_are_split(
+    tiny_model: str, preferences: Rows, tmp_path: Path, objective: str
+) -> None:
+    """KTO's reference point is a mean over the batch, so its steps agree in size but not in every digit."""
+    whole = trainer(tiny_model, preferences, tmp_path / "a", objective)
+    whole.train()
+    split = trainer(
+        tiny_model,
+        preferences,
+        tmp_path / "b",
+        objective,
+        args={"per_device_train_batch_size": 1, "gradient_accumulation_steps": 8},
+    )
+    split.train()
+    near = 2e-2 if objective == "kto" else 2e-5
+    assert losses(split) == pytest.approx(losses(whole), abs=near)
+    if objective != "kto":
+        torch.testing.assert_close(weights(split), weights(whole), atol=2e-4, rtol=0)
+
+
+def test_sharing_prompts_changes_nothing(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:
+    runs = [trainer(tiny_model, preferences, tmp_path / str(share), share_prompts=share) for share in (True, False)]
+    for run in runs:
+        run.train()
+    assert [run.layout.share for run in runs] == [True, False]
+    torch.testing.assert_close(weights(runs[0]), weights(runs[1]), atol=2e-4, rtol=0)
+
+
+def test_the_reference_is_computed_once_and_found_again(
+    tiny_model: str, preferences: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from polyculture.align import reference
+
+    calls = []
+    score = reference._score
+    monkeypatch.setattr(reference, "_score", lambda *given: calls.append(1) or score(*given))
+    first = trainer(tiny_model, preferences, tmp_path / "a", reference_cache=tmp_path / "cache")
+    assert len(calls) == 1 and len(list((tmp_path / "cache").glob("*.safetensors"))) == 1
+    second = trainer(tiny_model, preferences, tmp_path / "b", "ipo", reference_cache=tmp_path / "cache")
+    assert len(calls) == 1
+    for a, b in zip(first.train_dataset.ref, second.train_dataset.ref, strict=True):
+        assert all((x == y).all() for x, y in zip(a, b, strict=True))
+    trainer(tiny_model, preferences[:-1], tmp_path / "c", reference_cache=tmp_path / "cache")
+    assert len(calls) == 2  # other data, other file
+    damaged = next((tmp_path / "cache").glob("*.safetensors"))
+    damaged.write_bytes(b"cut short")
+    trainer(tiny_model, preferences, tmp_path / "d", reference_cache=tmp_path / "cache")
+    trainer(tiny_model, preferences[:-1], tmp_path / "d", reference_cache=tmp_path / "cache")
+    assert len(calls) == 3  # the damaged one is made again, the other is not
+
+
+def test_objectives_without_a_reference_compute_none(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:
+    assert trainer(tiny_model, preferences, tmp_path, "simpo").train_dataset.ref is None
+
+
+def test_an_adapter_trains_and_its_reference_is_the_model_without_it(
+    tiny_model: str, preferences: Rows, tmp_path: Path
+) -> None:
+    from peft import LoraConfig
+
+    config = LoraConfig(r=4, lora_alpha=64, target_modules="all-linear", task_type="CAUSAL_LM")
+    for objective in ("dpo", "tdpo"):  # its reference beforehand, and beside the policy
+        torch.manual_seed(0)
+        trained = trainer(
+            tiny_model, preferences, tmp_path / objective, objective, peft_config=config, args={"max_steps": 8}
+        )
+        trained.train()
+        assert losses(trained)[0] == pytest.approx(0.693147, abs=1e-4) and losses(trained)[-1] < losses(trained)[0]
+        trained.save_model(str(tmp_path / objective / "adapter"))
+        assert (tmp_path / objective / "adapter" / "adapter_config.json").exists()
+
+
+def test_another_model_can_be_the_reference(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:
+    from tests.tiny_models import tiny_llama, train_tokenizer
+
+    other = tiny_llama(tmp_path / "other", seed=5, context=256)
+    compared = trainer(tiny_model, preferences, tmp_path / "a", reference=str(other))
+    compared.train()
+    assert abs(losses(compared)[0] - 0.693147) > 1e-3
+    wide = tiny_llama(tmp_path / "wide", tokenizer=train_tokenizer(vocab_size=400), context=256)
+    with pytest.raises(BadInput, match=r"the reference's vocabulary has .* tokens and the model's"):
+        trainer(tiny_model, preferences, tmp_path / "b", reference=str(wide))
+    with pytest.raises(BadInput, match="nowhere"):
+        trainer(tiny_model, preferences, tmp_path / "c", reference=str(tmp_path / "nowhere"))
+
+
+def test_modifiers_reach_the_loss(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:
+    plain = trainer(tiny_model, preferences, tmp_path / "a")
+    ld = trainer(tiny_model, preferences, tmp_path / "b", ld_alpha=0.0)
+    wpo = trainer(tiny_model, preferences, tmp_path / "c", wpo=True)
+    for run in (plain, ld, wpo):
+        run.train()
+    assert len({round(losses(run)[1], 6) for run in (plain, ld, wpo)}) == 3
+    with pytest.raises(BadInput, match="LD and WPO are of pairs"):
+        trainer(tiny_model, preferences, tmp_path / "d", "kto", wpo=True)
+
+
+def test_a_reference_that_follows_is_kept_in_checkpoints(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:
+    args = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2}
+    whole = trainer(tiny_model, preferences, tmp_path / "a", refresh=(0.5, 2), args=args)
+    whole.train()
+    assert (tmp_path / "a" / "checkpoint-2" / "reference.safetensors").exists()
+    again = trainer(tiny_model, preferences, tmp_path / "b", refresh=(0.5, 2), args=args)
+    again.train(resume_from_checkpoint=str(tmp_path / "a" / "checkpoint-2"))
+    assert torch.equal(weights(again), weights(whole))
+    fixed = trainer(tiny_model, preferences, tmp_path / "c", args={"max_steps": 4})
+    fixed.train()
+    assert not torch.equal(weights(fixed), weights(whole))
+
+
+def test_a_function_of_a_few_lines_is_an_objective(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:
+    def weighted(policy_chosen: Tensor, policy_rejected: Tensor, importance: Tensor, *, beta: float = 0.1) -> Tensor:
+        return -importance * logsigmoid(beta * (policy_chosen - policy_rejected))
+
+    rows = [{**row, "importance": float(i % 2)} for i, row in enumerate(preferences)]
+    trained = trainer(tiny_model, rows, tmp_path, weighted, hyper={"beta": 0.3})
+    trained.train()
+    assert trained.objective.columns == ("importance",) and losses(trained)[-1] < losses(trained)[0]
+    with pytest.raises(BadInput, match="needs the column 'importance'"):
+        trainer(tiny_model, preferences, tmp_path, weighted)
+
+
+def test_held_out_pairs_are_judged(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:
+    found = trainer(tiny_model, preferences[:16], tmp_path, held_out=preferences[16:]).evaluate()
+    assert found["eval_loss"] == pytest.approx(0.693147, abs=1e-5)
+    assert {"eval_rewards/accuracies", "eval_logps/chosen"} <= set(found)
+
+
+def test_a_loss_that_is_not_a_number_stops_with_the_batch_saved(
+    tiny_model: str, preferences: Rows, tmp_path: Path
+) -> None:
+    def broken(policy_chosen: Tensor, policy_rejected: Tensor) -> Tensor:
+        return (policy_chosen - policy_rejected) * float("nan")
+
+    with pytest.raises(
+        BadInput, match=r"the loss is nan at step 1 \(data row \d+, .*saved in .*lower the learning rate"
+    ):
+        trainer(tiny_model, preferences, tmp_path, broken, name="data").train()
+    saved = json.loads((tmp_path / "bad-batch-step-1.json").read_text())
+    assert len(saved["rows"]) == 8 and saved["rows"][0]["prompt"].startswith("<s>")
+
+
+def test_a_gradient_that_is_not_finite_stops(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:
+    def steep(policy_chosen: Tensor, policy_rejected: Tensor) -> Tensor:
+        return (policy_chosen - policy_chosen.detach()).abs().sqrt() + 0 * policy_rejected  # infinite slope at 0
+
+    with pytest.raises(BadInput, match="gradient is not finite at step 1"):
+        trainer(tiny_model, preferences, tmp_path, steep).train()
+
+
+def test_processes_that_never_joined_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_joined(1)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(BadInput, match=r"2 processes were launched, but this one sees 1.*ACCELERATE_USE_CPU"):
+        check_joined(1)
+
+
+def test_mistakes_are_named(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:
+    with pytest.raises(UnknownMethod, match="did you mean 'dpo'"):
+        trainer(tiny_model, preferences, tmp_path, "dpoo")
+    with pytest.raises(BadInput, match=r"beta of .* should be above 0, not 0"):
+        trainer(tiny_model, preferences, tmp_path, hyper={"beta": 0.0}).train()
+    with pytest.raises(BadInput, match=r"needs the columns prompt, completion, label"):
+        trainer(tiny_model, [{"prompt": "a"}], tmp_path, "kto")
+    with pytest.warns(UserWarning, match="the model takes 256 tokens"):
+        from transformers import TrainingArguments
+
+        long = AlignmentTrainer(
+            tiny_model, "dpo", TrainingArguments(str(tmp_path), use_cpu=True), preferences, max_length=10_000
+        )
+    assert long.max_length == 256
+
+
+def test_dropout_is_off_unless_asked_for(tmp_path: Path, tiny_model: str, preferences: Rows) -> None:
+    from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+
+    def rate(**given: Any) -> float:
+        config = GPT2Config(
+            vocab_size=len(tokenizer), n_embd=16, n_layer=1, n_head=2, n_positions=128, bos_token_id=0, eos_token_id=1
+        )
+        made = trainer(GPT2LMHeadModel(config), preferences, tmp_path, processing_class=tokenizer, **given)
+        return float(made.model.transformer.drop.p)
+
+    assert rate() == 0.0 and rate(dropout=True) == pytest.approx(0.1)
+
+
+def test_encoded_data_are_taken_as_they_are(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:
+    first = trainer(tiny_model, preferences, tmp_path)
+    data = EncodedDataset(first.train_dataset.examples)
+    assert trainer(tiny_model, data, tmp_path).train_dataset is data  # type: ignore[arg-type]
