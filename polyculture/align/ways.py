@@ -59,6 +59,10 @@ def _in_stages(job: Alignment, way: CurryDPO, rows: list[Row], held_out: list[Ro
     from polyculture.align.run import finish
     from polyculture.align.stages import TrainedStage, train_stages
 
+    if job.margin_rewards is not None:
+        raise BadInput(f"--margin-rewards goes with --objective modpo, not {job.objective}")
+    # The way's own objective, with the run's divergence under it.
+    objective = objective_of(dataclasses.replace(job, objective="dpo", hyper={"beta": way.beta}))
     gaps = ReferenceGaps(
         job.reference or job.model,
         max_length=job.training.max_length,
@@ -78,7 +82,7 @@ def _in_stages(job: Alignment, way: CurryDPO, rows: list[Row], held_out: list[Ro
             out=out,
             model=model,
             reference=None if reference == model else reference,
-            objective=way.objective,
+            objective=objective,
             progress=progress,
         )
         trained = run.model if job.training.lora is None else _merged(run.model, model, out / "merged", job)

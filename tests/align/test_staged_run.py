@@ -71,7 +71,7 @@ def test_a_run_that_stopped_keeps_its_finished_stage(base, tmp_path, monkeypatch
 def test_unrated_pairs_are_staged_by_the_reference(base, tmp_path):
     pairs = [{"chosen": f"\n\nHuman: {i}?\n\nAssistant: yes {i}", "rejected": f"\n\nHuman: {i}?\n\nAssistant: no"}
              for i in range(6)]  # fmt: skip
-    run = align(job(base, tmp_path / "out", data=pairs, held_out=0.0, hyper={"iterations": 2}))
+    run = align(job(base, tmp_path / "out", data=pairs, held_out=0.0, hyper={"iterations": 2}, divergence="js"))
     assert run.summary["curriculum"]["criterion"] == "reference" and run.summary["curriculum"]["mode"] == "global"
     ease = [
         json.loads(line)["ease"]
@@ -97,3 +97,5 @@ def test_an_adapter_is_merged_before_the_next_stage_puts_its_own_on(base, tmp_pa
 def test_options_that_a_curriculum_has_not_are_named(base, tmp_path):
     with pytest.raises(BadInput, match="iterations should be 1 or more"):
         align(job(base, tmp_path / "out", hyper={"iterations": "0"}))
+    with pytest.raises(BadInput, match="--margin-rewards goes with --objective modpo, not curry-dpo"):
+        align(job(base, tmp_path / "other", margin_rewards="length"))
