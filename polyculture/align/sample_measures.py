@@ -83,8 +83,9 @@ def reward_measures(rewards: Sequence[Sequence[float] | np.ndarray]) -> dict[str
 def diversity_measures(samples: Sequence[Sequence[str]], embedder: Embedder) -> dict[str, float]:
     """Vendi score, EAD and distinct n-grams (means over n = 1..5) for one prompt and across prompts.
 
-    ``vendi_prompt`` (the mean over prompts, from 1 to the samples a prompt) and ``vendi_across`` (of the first samples,
-    from 1 to the number of prompts); likewise ``ead_*`` and ``distinct_*``. Samples without a word count as one kind.
+    ``vendi_prompt`` (the mean over prompts, from 1 to the samples a prompt, with a 95 % interval ``vendi_prompt_low``,
+    ``vendi_prompt_high``) and ``vendi_across`` (of the first samples, from 1 to the number of prompts); likewise
+    ``ead_*`` and ``distinct_*``. Samples without a word count as one kind.
 
     Args:
         samples: those of each prompt.
@@ -94,8 +95,11 @@ def diversity_measures(samples: Sequence[Sequence[str]], embedder: Embedder) -> 
     X = _vectors(flat, embedder)
     ends = np.cumsum([len(texts) for texts in samples])
     own = np.split(X, ends[:-1])
+    mean, low, high = mean_interval([vendi_score(rows) for rows in own])
     found = {
-        "vendi_prompt": float(np.mean([vendi_score(rows) for rows in own])),
+        "vendi_prompt": mean,
+        "vendi_prompt_low": low,
+        "vendi_prompt_high": high,
         "vendi_across": vendi_score(np.stack([rows[0] for rows in own])),
     }
     with warnings.catch_warnings():

@@ -25,6 +25,10 @@ class Figure:
         horizontal: whether bars lie down, which leaves room for long names.
         percent: whether the values are shares, shown as percentages.
         colours: curve name -> number of its colour; a name without one takes the number of its place.
+        shades: curve name -> one number a point, shown by the point's shade; one curve of a figure may have them.
+        shade: what the shades mean.
+        named: curve name -> place of a point -> a few words written beside it.
+        marks: a few words -> where on the horizontal axis a line is drawn for them.
     """
 
     id: str
@@ -36,6 +40,10 @@ class Figure:
     horizontal: bool = False
     percent: bool = False
     colours: Mapping[str, int] = field(default_factory=dict)
+    shades: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    shade: str = ""
+    named: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
+    marks: Mapping[str, float] = field(default_factory=dict)
 
     def payload(self) -> dict[str, Any]:
         """What the page's script draws, in JSON's own types."""
@@ -45,6 +53,10 @@ class Figure:
             "labels": {name: list(texts) for name, texts in self.labels.items()},
             "horizontal": self.horizontal,
             "percent": self.percent,
+            "shades": {name: list(values) for name, values in self.shades.items()},
+            "shade": self.shade,
+            "named": {name: {str(i): words for i, words in held.items()} for name, held in self.named.items()},
+            "marks": dict(self.marks),
             "colours": [self.colours.get(curve.name, i) for i, curve in enumerate(self.plot.curves)],
         }
 

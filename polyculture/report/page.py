@@ -32,7 +32,7 @@ def render(report: CurationReport) -> str:
         baselines=baselines,
         hypervolumes=[(c.name, c.hypervolume) for c in report.frontiers if c.hypervolume is not None],
         most_rejected=max((r.count for r in report.rejections), default=1) or 1,
-        parameters=list(_flat(report.parameters)),
+        parameters=list(flat_parameters(report.parameters)),
     )
 
 
@@ -112,6 +112,15 @@ def _change(other: Value | None, line: Headline) -> tuple[str, str]:
     after = line.after.value if isinstance(line.after, Value) else None
     if before is None or after is None or not (_finite(before) and _finite(after)):
         return "", ""
+    return change_in_words(before, after, line.higher_is_better)
+
+
+def change_in_words(before: float, after: float, higher_is_better: bool | None) -> tuple[str, str]:
+    """The change from one finite number to another as a page shows it, and "better", "worse" or "same".
+
+    >>> change_in_words(2.0, 3.0, True), change_in_words(0.0, 0.5, None)
+    (('+50 %', 'better'), ('+0.5', 'same'))
+    """
     difference = after - before
     # A percentage of a negative or tiny number misleads; the difference itself does not.
     if before > 0 and after >= 0 and abs(difference) / before < 10:
@@ -123,9 +132,9 @@ def _change(other: Value | None, line: Headline) -> tuple[str, str]:
         )
     else:
         text = f"{'+' if difference >= 0 else ''}{number(difference, 3)}"
-    if line.higher_is_better is None or difference == 0:
+    if higher_is_better is None or difference == 0:
         return text, "same"
-    return text, "better" if (difference > 0) == line.higher_is_better else "worse"
+    return text, "better" if (difference > 0) == higher_is_better else "worse"
 
 
 def _figures(report: CurationReport) -> list[Figure]:
@@ -194,13 +203,13 @@ def _map(report: CurationReport) -> dict[str, Any]:
     return held
 
 
-def _flat(parameters: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def flat_parameters(parameters: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     """Nested parameters as dotted names and texts; what is empty is left out."""
     for name, value in parameters.items():
         if isinstance(value, (list, tuple)) and any(isinstance(item, Mapping) for item in value):
             value = {str(i + 1): item for i, item in enumerate(value)}
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
+            yield from flat_parameters(value, f"{prefix}{name}.")
         else:
             text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
             yield f"{prefix}{name}", text

@@ -60,10 +60,32 @@ const Page = (() => {
         const many = curve.x.length > 30;
         out.push({ type: "scatter", mode: many ? "lines" : "lines+markers", x: positions, y: curve.y, ...shared,
                    ...(spread && curve.x.length === 1 ? { error_y: { ...error, color: c } } : {}),
-                   line: { color: c, width: 2.2, dash: DASHES[i % 6] }, marker: { color: c, size: 7, symbol: SYMBOLS[i % 8] } });
+                   line: { color: c, width: 2.2, dash: DASHES[i % 6] }, marker: { color: c, size: 7, symbol: SYMBOLS[i % 8] },
+                   ...shaded(figure, curve.name) });
       }
     });
     return out;
+  }
+
+  // A path: its points go from light to dark, and a few of them have names.
+  function shaded(figure, name) {
+    const shades = figure.shades[name], named = figure.named[name] || {};
+    if (!shades) return {};
+    return {
+      mode: "lines+markers+text", line: { color: css("--other"), width: 1.5 }, cliponaxis: false,
+      text: shades.map((_, j) => (named[j] ? `<b>${literal(named[j])}</b>` : "")), textposition: "top center", textfont: { color: css("--ink"), size: 13 },
+      marker: { color: shades, colorscale: [[0, css("--shade-low")], [1, css("--shade-high")]], size: 11, symbol: "circle", line: { color: css("--ink"), width: 1 },
+                showscale: shades.length > 1, colorbar: { title: { text: literal(figure.shade), side: "top", font: { size: 12, color: css("--quiet") } }, thickness: 10, len: 0.8, outlinewidth: 0, tickfont: { size: 11, color: css("--quiet") } } },
+    };
+  }
+
+  // Vertical lines with a word at their top.
+  function marked(figure) {
+    const held = Object.entries(figure.marks);
+    return {
+      shapes: held.map(([, x]) => ({ type: "line", x0: x, x1: x, yref: "paper", y0: 0, y1: 1, line: { color: css("--bad"), width: 1.5, dash: "dot" } })),
+      annotations: held.map(([words, x]) => ({ text: literal(words), x, xanchor: "right", xshift: -3, yref: "paper", y: 1, yanchor: "top", showarrow: false, font: { color: css("--bad"), size: 12 } })),
+    };
   }
 
   function short(value) {
@@ -101,7 +123,7 @@ const Page = (() => {
       delete places.title;
     }
     const axes = figure.horizontal ? { xaxis: values, yaxis: places } : { xaxis: places, yaxis: values };
-    Plotly.react(box, traces(figure), layout({ ...axes, barmode: "group", bargap: 0.25, showlegend: figure.curves.length > 1 || undefined }), CONFIG);
+    Plotly.react(box, traces(figure), layout({ ...axes, ...marked(figure), barmode: "group", bargap: 0.25, showlegend: figure.curves.length > 1 }), CONFIG);
     box.dataset.drawn = "yes";
   }
 
