@@ -45,6 +45,7 @@ def test_without_the_judgements_it_is_the_likelihood():
     w, l = means(-0.3, -1.2), means(-2.0, -0.1)
     loss = asft_loss(w, l, lam=0.0)
     assert torch.equal(loss, -w)
+    assert torch.equal(Objective.of("orpo", lam=0.0)({"mean_chosen": w, "mean_rejected": l}), -w)
     loss.sum().backward()
     assert w.grad.tolist() == [-1, -1] and (l.grad == 0).all()
 

@@ -243,15 +243,15 @@ def orpo_loss(
     Args:
         mean_chosen: (B,) the policy's mean log-probability a token of each chosen answer.
         mean_rejected: (B,) the same of each rejected answer.
-        lam: lambda, weight of the odds ratio, above 0; TRL calls it beta.
+        lam: lambda, weight of the odds ratio; 0 is plain SFT on the chosen answers. TRL calls it beta.
         beta: temperature of the odds ratio, 1 in the paper.
         ce_coef: weight of the likelihood of the chosen answer, 1 in the paper.
         prob_clamp: hold p to 1 - prob_clamp inside the odds, without gradient beyond; None is exact.
 
     Raises:
-        BadInput: lambda or beta is not positive, ce_coef is negative, or prob_clamp is outside [0, 1].
+        BadInput: lambda or ce_coef is negative, beta is not positive, or prob_clamp is outside [0, 1].
     """
-    positive("lam", lam, "orpo")
+    within("lam", lam, 0.0, float("inf"), "orpo")
     positive("beta", beta, "orpo")
     within("ce_coef", ce_coef, 0.0, float("inf"), "orpo")
     odds = orpo_odds_term(mean_chosen, mean_rejected, lam=lam, beta=beta, prob_clamp=prob_clamp)
