@@ -224,7 +224,11 @@ class CurryDPO:
         if self.standardise == "none":
             return np.asarray(margins)
         if self.standardise == "prompt":
-            return standardised(margins, prompts)
+            # Rows that are pairs may share a prompt; those of one row of answers have one, whatever it is called.
+            return standardised(
+                margins,
+                [(repr(row["prompt"]) if "prompt" in row else p) for row, p in zip(pairs, prompts, strict=True)],
+            )
         name = self.standardise.removeprefix("column:")
         lacking = [i for i, row in enumerate(pairs, 1) if name not in row]
         if lacking:

@@ -79,6 +79,15 @@ def test_gaps_can_be_standardised_by_a_column_or_by_the_prompt():
         CurryDPO(mode="global", standardise="column:set").stages(rows)
 
 
+def test_pairs_are_standardised_with_those_of_their_prompt():
+    pairs = [
+        {"prompt": prompt, "chosen": "a", "rejected": "b", "margin": margin}
+        for prompt, margin in (("ten", 10.0), ("ten", 1.0), ("one", 1.0), ("one", 0.5))
+    ]
+    first = CurryDPO(iterations=2, standardise="prompt").stages(pairs)[0]
+    assert [(row["prompt"], row["margin"]) for row in first] == [("ten", 10.0), ("one", 1.0)]
+
+
 def test_two_answers_a_prompt_are_no_curriculum_and_said_to_be_so():
     with pytest.warns(UserWarning) as said:
         stages = CurryDPO().stages(ranked_rows([[1, 2], [2, 1]]))

@@ -13,12 +13,12 @@ def _ratings(inputs):
 
 
 def _pairs(inputs, params):
-    found = [ranked_pairs(row, **given(params, "max_pairs", "min_gap")) for row in _ratings(inputs)]
+    found = [ranked_pairs(row, **given(params, "max_pairs", "min_gap", "order")) for row in _ratings(inputs)]
     return {"pairs_easy_to_hard": [[[pair.chosen, pair.rejected] for pair in row] for row in found]}
 
 
 def _stages(inputs, params):
-    stages = curriculum_stages(_ratings(inputs), **given(params, "mode", "iterations", "max_pairs", "min_gap"))
+    stages = curriculum_stages(_ratings(inputs), **given(params, "mode", "iterations", "max_pairs", "min_gap", "order"))
     return {"stages": [[[pair.prompt, pair.chosen, pair.rejected] for pair in stage] for stage in stages]}
 
 
