@@ -241,7 +241,7 @@ def sweep(
             wanted.append((numbers[-1], budget, NARROW))
         except BadInput as error:
             notes.append(f"the control with {NARROW} was left out: {error}")
-    total = len(wanted) * len(seeds) * held.steps
+    total = len(wanted) * len(seeds)
     cells: dict[tuple[int, int, str], list[Cell]] = {key: [] for key in wanted}
     trained = 0
     with nullcontext() if folder is None else locked(folder):
@@ -249,10 +249,10 @@ def sweep(
             _check_settings(folder, _settings(task, budget, held, test_size))
         for i, (key, seed) in enumerate((key, seed) for key in wanted for seed in seeds):
             n, size, control = key
-            what = f"{n:,} rules{', ' + control if control else ''}, seed {seed}"
+            what = f"model {i + 1} of {total}: {n:,} rules{', ' + control if control else ''}, seed {seed}"
 
-            def tell(step: int, i: int = i, what: str = what) -> None:
-                progress(what, i * held.steps + step, total)
+            def tell(step: int, what: str = what) -> None:
+                progress(what, step, held.steps)
 
             path = None if folder is None else folder / "cells" / f"{_name(key)}-seed{seed}.json"
             cell = None if path is None else _kept(path)
@@ -261,7 +261,7 @@ def sweep(
                 trained += 1
                 if path is not None:
                     write_json(path, asdict(cell))
-            progress(what, (i + 1) * held.steps, total)
+            progress(what, held.steps, held.steps)
             cells[key].append(cell)
         study = Study(
             tuple(Point(n, tuple(cells[n, budget, ""])) for n in numbers),
