@@ -61,7 +61,7 @@ METHODS = MethodTable(
     ("modpo", "polyculture.align.objectives.modpo:modpo_loss"),
     ("f-dpg", "polyculture.align.objectives.f_dpg:f_dpg_loss"),
     ("dno", "polyculture.align.objectives.dno:dno_loss"),
-    ("dno-prct", "polyculture.align.objectives.dno:dno_prct_loss"),
+    ("dno-prct", "polyculture.align.dno_prct:DNOPrct"),
     ("curry-dpo", "polyculture.align.curriculum:CurryDPO"),
 )
 __getattr__ = METHODS.export

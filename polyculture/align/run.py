@@ -275,13 +275,14 @@ def train_on(
     return AlignmentRun(out, summary, resumed="" if checkpoint is None else checkpoint.name)
 
 
-def finish(job: Alignment, staged: Any, about: Mapping[str, Any]) -> AlignmentRun:
-    """Sum up a run of stages: the last stage's model is the run's.
+def finish(job: Alignment, staged: Any, about: Mapping[str, Any], *, model: Path | None = None) -> AlignmentRun:
+    """Sum up a run of stages.
 
     Args:
         job: the settings.
         staged: a polyculture.align.stages.StagedRun.
         about: what else belongs in the summary.
+        model: the stage's model that is the run's; None is the last one's.
     """
     import shutil
 
@@ -294,7 +295,7 @@ def finish(job: Alignment, staged: Any, about: Mapping[str, Any]) -> AlignmentRu
     if int(os.environ.get("RANK", "0")) == 0:
         fresh = job.out / f".{MODEL}.tmp"
         shutil.rmtree(fresh, ignore_errors=True)
-        shutil.copytree(staged.model, fresh)
+        shutil.copytree(model or staged.model, fresh)
         shutil.rmtree(job.out / MODEL, ignore_errors=True)
         fresh.rename(job.out / MODEL)
         write_json(job.out / SUMMARY, summary)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from polyculture.align.targets import Target
 from polyculture.errors import BadInput
+from polyculture.methods import parameters, parse
 
 
 @dataclass(frozen=True)
@@ -44,3 +46,24 @@ class Sampled:
         for name in ("samples", "max_new_tokens", "refresh_every", "at_once"):
             if getattr(self, name) < 1:
                 raise BadInput(f"sampled: {name} should be at least 1, not {getattr(self, name)}")
+
+    @classmethod
+    def out_of(cls, hyper: Mapping[str, Any]) -> tuple[Sampled, dict[str, Any]]:
+        """The settings that are among hyper-parameters, and what else is there: the objective's own.
+
+        Args:
+            hyper: by name, with "-" or "_"; strings are read as the annotated type.
+
+        Raises:
+            BadInput: a value can't be read.
+        """
+        known = parameters(cls)
+        own: dict[str, Any] = {}
+        rest: dict[str, Any] = {}
+        for key, value in hyper.items():
+            name = key.replace("-", "_")
+            if name in known:
+                own[name] = parse(value, known[name].annotation, name) if isinstance(value, str) else value
+            else:
+                rest[key] = value
+        return cls(**own), rest

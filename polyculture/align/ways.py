@@ -10,9 +10,14 @@ from typing import Any
 
 from polyculture.align.curriculum import CurryDPO
 from polyculture.align.distance import KLToBase
+from polyculture.align.dno_prct import DNOPrct
 from polyculture.align.examples import read_examples
+from polyculture.align.iterated import iterate
+from polyculture.align.mixture import Mixture, parse_objective
+from polyculture.align.objective import Objective
 from polyculture.align.reference_gap import ReferenceGaps
 from polyculture.align.run import Alignment, AlignmentRun, Row, objective_of, train_on
+from polyculture.align.stages import TrainedStage, TrainOne
 from polyculture.errors import BadInput
 from polyculture.methods import build, table
 from polyculture.progress import Progress
@@ -30,6 +35,10 @@ def trained_by(job: Alignment, rows: list[Row], held_out: list[Row], progress: P
     way = _way(job)
     if isinstance(way, CurryDPO):
         return _in_stages(job, way, rows, held_out, progress)
+    if isinstance(way, DNOPrct):
+        return _in_iterations(job, way, rows, held_out, progress)
+    if parse_objective(job.objective).kind == "samples":
+        return _on_samples(job, rows, held_out, progress)
     objective = objective_of(job)
     if job.margin_rewards is not None:
         if "margin_rewards_chosen" not in objective.columns:
@@ -57,7 +66,7 @@ def _way(job: Alignment) -> Any:
 
 def _in_stages(job: Alignment, way: CurryDPO, rows: list[Row], held_out: list[Row], progress: Progress) -> AlignmentRun:
     from polyculture.align.run import finish
-    from polyculture.align.stages import TrainedStage, train_stages
+    from polyculture.align.stages import train_stages
 
     if job.margin_rewards is not None:
         raise BadInput(f"--margin-rewards goes with --objective modpo, not {job.objective}")
@@ -74,6 +83,74 @@ def _in_stages(job: Alignment, way: CurryDPO, rows: list[Row], held_out: list[Ro
     )
     plan = way.plan(rows, gaps, rng=job.training.seed)
 
+    staged = train_stages(
+        plan.stages,
+        _stage_training(job, objective, held_out, progress),
+        job.out,
+        model=job.model,
+        reference=job.reference,
+        update_reference=way.update_reference,
+        settings=job.settings(),
+        kl_to_base=_kl_to_base(job, held_out or rows),
+        lock=False,
+        progress=progress,
+    )
+    about = {"criterion": plan.criterion, "mode": plan.mode, "left out": plan.counts}
+    return finish(job, staged, {"way": "curry-dpo", "curriculum": {**dataclasses.asdict(way), **about}})
+
+
+def _in_iterations(
+    job: Alignment, way: DNOPrct, rows: list[Row], held_out: list[Row], progress: Progress
+) -> AlignmentRun:
+    from polyculture.align.run import finish
+
+    if job.reference is not None or job.margin_rewards is not None:
+        raise BadInput("dno-prct takes each iteration's first model as reference; leave out the reference and margins")
+    objective = objective_of(dataclasses.replace(job, objective="dpo", hyper={"beta": way.eta}))
+    found = iterate(
+        way,
+        rows,
+        held_out,
+        _stage_training(job, objective, held_out, progress),
+        job.out,
+        model=job.model,
+        seed=job.training.seed,
+        settings=job.settings(),
+        device="cpu" if job.training.cpu else None,
+        dtype=job.training.dtype or "float32",
+        kl_to_base=_kl_to_base(job, held_out or rows),
+        lock=False,
+        progress=progress,
+    )
+    return finish(job, found.staged, found.about(), model=found.model)
+
+
+def _on_samples(job: Alignment, rows: list[Row], held_out: list[Row], progress: Progress) -> AlignmentRun:
+    from polyculture.align.sampled_settings import Sampled
+    from polyculture.align.sampling_trainer import SamplingTrainer
+
+    if job.margin_rewards is not None:
+        raise BadInput(f"--margin-rewards goes with --objective modpo, not {job.objective}")
+    sampled, hyper = Sampled.out_of(job.hyper)
+    if job.divergence is not None:  # here it is the divergence from the target
+        hyper["divergence"] = job.divergence.replace("-", "_")
+    return train_on(
+        job,
+        rows,
+        held_out,
+        out=job.out,
+        model=job.model,
+        reference=job.reference,
+        make=SamplingTrainer,
+        objective=parse_objective(job.objective, **hyper),
+        more={"sampled": sampled},
+        progress=progress,
+    )
+
+
+def _stage_training(
+    job: Alignment, objective: Objective | Mixture, held_out: list[Row], progress: Progress
+) -> TrainOne:
     def train_one(stage_rows: list[Row], model: str, reference: str, out: Path) -> TrainedStage:
         run = train_on(
             job,
@@ -89,27 +166,18 @@ def _in_stages(job: Alignment, way: CurryDPO, rows: list[Row], held_out: list[Ro
         metrics = {name: run.summary[name] for name in ("loss", "steps", "examples", "rejected")}
         return TrainedStage(trained, metrics)
 
-    staged = train_stages(
-        plan.stages,
-        train_one,
-        job.out,
-        model=job.model,
-        reference=job.reference,
-        update_reference=way.update_reference,
-        settings=job.settings(),
-        kl_to_base=KLToBase(
-            job.model,
-            held_out or rows,
-            max_length=job.training.max_length,
-            dtype=job.training.dtype or "float32",
-            device="cpu" if job.training.cpu else None,
-            seed=job.training.seed,
-        ),
-        lock=False,
-        progress=progress,
+    return train_one
+
+
+def _kl_to_base(job: Alignment, rows: list[Row]) -> KLToBase:
+    return KLToBase(
+        job.model,
+        rows,
+        max_length=job.training.max_length,
+        dtype=job.training.dtype or "float32",
+        device="cpu" if job.training.cpu else None,
+        seed=job.training.seed,
     )
-    about = {"criterion": plan.criterion, "mode": plan.mode, "left out": plan.counts}
-    return finish(job, staged, {"way": "curry-dpo", "curriculum": {**dataclasses.asdict(way), **about}})
 
 
 def _merged(adapter: Path, model: str, out: Path, job: Alignment) -> Path:

@@ -3,8 +3,8 @@
 Strings of 6 bits. The base a is softmax(.5 N(0, 1)) over the 64 strings; the target is a where the first half equals
 the second half and a / 1000 elsewhere, which has 8 modes. The policy is a product of 6 Bernoullis and can't follow: the
 forward KL covers every mode, the reverse KL picks one, the Jensen-Shannon divergence (js) should lie between. Alignment
-is the probability that the constraint holds. Exact gradients by enumeration, Adam .1, 20 targets: over 5, one run of the
-reverse KL that ended in a poor local optimum (alignment .13) was enough to turn the order in mean entropy around.
+is the probability that the constraint holds. Exact gradients by enumeration, Adam .1, 20 targets: over 5, one run of
+the reverse KL that ended in a poor local optimum (alignment .13) was enough to turn the order in mean entropy around.
 
 The control is a target that factorises (the first two bits are 1, uniform base): what a policy can represent it
 reaches by any divergence.

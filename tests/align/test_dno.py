@@ -56,6 +56,7 @@ def test_they_are_objectives_of_pairs():
     given |= {"win_chosen": torch.ones(2), "win_rejected": torch.zeros(2)}
     rewards = objective.rewards(given)
     assert rewards is not None and rewards[0].tolist() == pytest.approx([1.0, -2.0])
-    assert Objective.of("dno-prct").traits.of_difference
-    rewards = Objective.of("dno-prct").rewards(given)
+    contrastive = Objective.of(dno_prct_loss)
+    assert contrastive.traits.of_difference and contrastive.name == "dno-prct"
+    rewards = contrastive.rewards(given)
     assert rewards is not None and rewards[1].tolist() == pytest.approx([-0.1, 0.1])

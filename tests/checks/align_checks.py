@@ -30,9 +30,6 @@ DETACHED = ("kl_policy", "kl_ref")
 # Part of what their value depends on is held fixed in their gradient, so that finite differences tell another story.
 SURROGATES = {"f-dpg", "bco"}
 
-# These compute in the precision they are given; pair_inputs gives float32 at least.
-STAY_HALF = {"dno", "dno-prct", "f-dpg"}
-
 
 def losses() -> list[str]:
     """The losses of the table; what trains in stages is a class and no loss."""
@@ -127,9 +124,8 @@ def check_half_precision_is_made_whole(name: str, loss: Loss) -> None:
     half = needed(loss, make_inputs(dtype=torch.bfloat16))
     whole = {key: value.float() if value.is_floating_point() else value for key, value in half.items()}
     found = loss(**half)
-    assert name in STAY_HALF or found.dtype in (torch.float32, torch.float64)
-    close = 0.05 if name in STAY_HALF else 1e-5
-    torch.testing.assert_close(found.float(), loss(**whole).float(), rtol=close, atol=close)
+    assert found.dtype in (torch.float32, torch.float64)
+    torch.testing.assert_close(found.float(), loss(**whole).float(), rtol=1e-5, atol=1e-5)
 
 
 def check_gradient_is_that_of_the_loss(name: str, loss: Loss) -> None:
