@@ -6,8 +6,11 @@ Over-optimisation in Direct Alignment Algorithms" (2024), see :mod:`polyculture.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
+import os
+import shutil
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -28,11 +31,16 @@ from polyculture.measure.over_optimisation import OverOptimisationMonitor
 from polyculture.space.embedders import make_embedder
 
 FILE = "watch.jsonl"
+KEPT = "before-alarm"
+"""Folder of the model of before the alarm, in the folder of ``watch.jsonl``."""
 _DIVERGED = "The training has diverged: lower its learning rate, or go back to an earlier checkpoint"
 
 
 class WatchCallback(TrainerCallback):
     """Watches a training of transformers' Trainer, and keeps what it sees in ``watch.jsonl``.
+
+    When the alarm rises, the model of the last checkpoint before it is kept in ``before-alarm``: the trainer removes old
+    checkpoints.
 
     The training is not disturbed: random streams, modes and flags are as they were, and the weights come out the same
     as without it. A run resumed from a checkpoint goes on with the file as it was at that step, and ends with the same
@@ -102,7 +110,7 @@ class WatchCallback(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         """Take up what an earlier part of the run saw, or evaluate the untrained policy."""
-        self._ranks = Ranks.here(sharded=_in_parts(given["model"]))
+        self._ranks = Ranks.here(sharded=in_parts(given["model"]))
         self._every = self.watch.every or max(1, -(-state.max_steps // 10))
         self._tokenizer = self._tokenizer or given.get("processing_class")
         if self._tokenizer is None:
@@ -180,20 +188,43 @@ class WatchCallback(TrainerCallback):
             )
 
     def _warning(self, folder: Path) -> str:
+        """Keep the model of before the alarm; what to tell of it."""
         alarm = self.monitor.alarm
         assert alarm is not None
         saw = alarm_in_words(alarm.reason, k=self.watch.k, window=self.watch.window, collapse=self.watch.collapse)
         steps = [step for step in saved_steps(folder) if step <= alarm.stop_at]
-        where = (
-            f"use {folder / f'checkpoint-{steps[-1]}'}"
-            if steps
-            else f"no checkpoint of it or before it is in {folder}; save more often (save_steps)"
-        )
+        where = f"no checkpoint of it or before it is in {folder}; save more often (save_steps)"
+        if steps:
+            kept = self._file.path.parent / KEPT
+            keep_model(folder / f"checkpoint-{steps[-1]}", kept)
+            where = f"the model of checkpoint-{steps[-1]} is kept in {kept}"
         stopping = "; training stops here" if self.watch.alarm == "stop" else ""
         return (
             f"step {alarm.step}: the policy shows a sign of over-optimisation ({alarm.reason}): {saw}. "
             f"The last step before it is {alarm.stop_at}: {where}{stopping}"
         )
+
+
+def keep_model(checkpoint: Path, target: Path) -> None:
+    """Keep a checkpoint's model, without what only a training needs, as links where the disk allows them.
+
+    Args:
+        checkpoint: the folder.
+        target: the folder to make; one that is there is replaced.
+    """
+
+    def link(source: str, copied: str) -> None:
+        try:
+            os.link(source, copied)
+        except OSError:
+            shutil.copy2(source, copied)
+
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(target)
+    skipped = shutil.ignore_patterns(
+        "optimizer*", "scheduler*", "scaler*", "rng_state*", "training_args*", "trainer_state*"
+    )
+    shutil.copytree(checkpoint, target, copy_function=link, ignore=skipped)
 
 
 def saved_steps(folder: Path) -> list[int]:
@@ -202,7 +233,7 @@ def saved_steps(folder: Path) -> list[int]:
     return sorted(int(name) for name in named if name.isdecimal())
 
 
-def _in_parts(model: Any) -> bool:
+def in_parts(model: Any) -> bool:
     """Whether no process has the whole model: FSDP, or DeepSpeed ZeRO 3."""
     by_fsdp = any(
         "FSDP" in kind.__name__ or "FullySharded" in kind.__name__ for m in model.modules() for kind in type(m).__mro__

@@ -148,7 +148,7 @@ def _alarm(run: AlignmentReport) -> str:
     return (
         f"At step {number(int(alarm['step']))} the policy showed a sign of over-optimisation ({alarm['reason']}): "
         f"{saw}. The last evaluation before it was at step {number(int(alarm['stop_at']))}: compare the final model "
-        "with a checkpoint from there before you use it."
+        f"with {f'that of {run.kept}' if run.kept else 'a checkpoint from there'} before you use it."
     )
 
 
@@ -158,7 +158,7 @@ def _notes(run: AlignmentReport) -> list[str]:
         notes.append("The policy was not watched, so nothing is known of its answers: hold some rows out to watch it.")
     elif len(run.observations) < 2:
         notes.append("There is one evaluation only, so nothing can be said of a change.")
-    if len(run.marks) > 1:
+    if run.marks:
         notes.append(
             "The run has several stages. Divergences and implicit rewards are relative to the reference of their own "
             "stage, so they are no single curve over stages."
@@ -173,7 +173,9 @@ def _facts(run: AlignmentReport) -> list[tuple[str, str]]:
         watched = "none raised" if run.watch.get("alarm") != "off" else "off"
         facts.append(("Alarm", f"{run.alarm['reason']}, step {run.alarm['step']}" if run.alarm else watched))
     if isinstance(summary.get("seconds"), (int, float)):
-        facts.append(("Time", _duration(float(summary["seconds"]))))
+        watching = sum(one.seconds for one in run.observations)
+        of_it = f", {_duration(watching)} of it watching" if watching else ""
+        facts.append(("Time", _duration(float(summary["seconds"])) + of_it))
     return facts
 
 

@@ -36,6 +36,7 @@ class AlignmentReport:
         settings: of the run.
         aside: rows that were not trained on.
         marks: words -> step at which a line is drawn in every plot over steps.
+        kept: where the model of before the alarm is, in the folder of the run.
     """
 
     summary: Mapping[str, Any] = field(default_factory=dict)
@@ -44,6 +45,7 @@ class AlignmentReport:
     settings: Mapping[str, Any] = field(default_factory=dict)
     aside: Sequence[Aside] = ()
     marks: Mapping[str, float] = field(default_factory=dict)
+    kept: str = ""
 
     @property
     def alarm(self) -> Mapping[str, Any] | None:
@@ -76,18 +78,21 @@ def read_alignment(folder: Path | str) -> AlignmentReport:
     log: list[Mapping[str, Any]] = []
     marks: dict[str, float] = {}
     parts = sorted(folder.glob("stage-*"), key=_number_of)
+    kept = ""
     start = 0
     for part in parts or [folder]:
         seen = read_observations(part / "watch.jsonl") if (part / "watch.jsonl").exists() else []
         rows = _log(part)
-        if parts:
+        if not kept and (part / "before-alarm").is_dir():
+            kept = str((part / "before-alarm").relative_to(folder))
+        if start:
             marks[part.name.replace("-", " ")] = start
         observations += [_later(one, start) for one in seen]
         log += [{**row, "step": row["step"] + start} for row in rows if isinstance(row.get("step"), int)]
         start = max([start, *(one.step for one in observations), *(int(row["step"]) for row in log)])
     if not (summary or settings or observations or log):
         raise BadInput(f"{folder} holds no alignment run: no summary.json, settings.json, watch.jsonl or trainer log")
-    return AlignmentReport(summary, observations, log, settings, aside, marks)
+    return AlignmentReport(summary, observations, log, settings, aside, marks, kept)
 
 
 def _later(one: Observation, start: int) -> Observation:

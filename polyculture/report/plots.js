@@ -84,7 +84,7 @@ const Page = (() => {
     const held = Object.entries(figure.marks);
     return {
       shapes: held.map(([, x]) => ({ type: "line", x0: x, x1: x, yref: "paper", y0: 0, y1: 1, line: { color: css("--bad"), width: 1.5, dash: "dot" } })),
-      annotations: held.map(([words, x]) => ({ text: literal(words), x, xanchor: "right", xshift: -3, yref: "paper", y: 1, yanchor: "top", showarrow: false, font: { color: css("--bad"), size: 12 } })),
+      annotations: held.map(([words, x], i) => ({ text: literal(words), x, xanchor: "right", xshift: -3, yref: "paper", y: 1, yanchor: "top", yshift: -15 * (i % 2), showarrow: false, font: { color: css("--bad"), size: 12 } })),
     };
   }
 

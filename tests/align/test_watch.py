@@ -22,7 +22,7 @@ from polyculture.align.policy_evaluation import PolicyEvaluation
 from polyculture.align.policy_samples import read_completions, reference_of, sample_policy, undisturbed
 from polyculture.align.ranks import Ranks
 from polyculture.align.sample_measures import diversity_measures, make_reward, mean_interval
-from polyculture.align.watch import WatchCallback, saved_steps
+from polyculture.align.watch import WatchCallback, in_parts, saved_steps
 from polyculture.align.watch_log import Observation, WatchLog, alarm_in_words, read_observations
 from polyculture.align.watch_settings import Watch
 from polyculture.errors import BadInput, ModelFailure, UnknownMethod
@@ -390,12 +390,16 @@ def test_an_alarm_stops_the_training_and_names_the_checkpoint(folder: Path, toke
     with pytest.warns(UserWarning, match="over-optimisation") as caught:
         made.train()
     alarm = callback.monitor.alarm
-    assert alarm is not None and alarm.reason == "entropy collapse"
+    assert alarm is not None and alarm.reason == "entropy collapse" and alarm.stop_at > 0
     assert made.state.global_step == alarm.step < 60 and alarm.stop_at == alarm.step - 2
     message = next(str(w.message) for w in caught if "over-optimisation" in str(w.message))
     assert message.startswith(f"step {alarm.step}: ") and message.endswith("training stops here")
-    assert (f"checkpoint-{alarm.stop_at}:" in message or str(tmp_path) in message) and "below 0.97" in message
+    assert f"checkpoint-{alarm.stop_at} is kept in {tmp_path / 'before-alarm'}" in message and "below 0.97" in message
     assert read_observations(tmp_path / "watch.jsonl")[-1].alarm == asdict(alarm)
+    kept = AutoModelForCausalLM.from_pretrained(tmp_path / "before-alarm")
+    saved = AutoModelForCausalLM.from_pretrained(tmp_path / f"checkpoint-{alarm.stop_at}")
+    assert all(torch.equal(a, b) for a, b in zip(kept.parameters(), saved.parameters(), strict=True))
+    assert not list((tmp_path / "before-alarm").glob("optimizer*"))
 
 
 @pytest.mark.parametrize("alarm", ["warn", "off"])
@@ -474,6 +478,8 @@ def test_words_for_every_alarm_and_the_steps_there_are(tmp_path: Path) -> None:
 
 def _rank(rank: int, folder: str, out: str) -> None:
     import torch.distributed as dist
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
 
     dist.init_process_group("gloo", init_method=f"file://{out}/meet", rank=rank, world_size=2)
     torch.set_num_threads(1)
@@ -481,12 +487,16 @@ def _rank(rank: int, folder: str, out: str) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     found = []
     for sharded in (False, True):
-        ranks = Ranks.here(sharded=sharded)
-        found.append(
-            ranks.agreed(
-                evaluation(model, tokenizer, reference=model, pairs=some_pairs(tokenizer), ranks=ranks).measure(model)
-            )
-        )
+        if sharded:
+            mesh = init_device_mesh("cpu", (2,))
+            for layer in model.model.layers:
+                fully_shard(layer, mesh=mesh)
+            fully_shard(model, mesh=mesh)
+        ranks = Ranks.here(sharded=in_parts(model))
+        assert ranks.shared != sharded
+        made = evaluation(model, tokenizer, reference=model, pairs=some_pairs(tokenizer), ranks=ranks)
+        with undisturbed(model):
+            found.append(ranks.agreed(made.measure(model)))
     (Path(out) / f"{rank}.json").write_text(json.dumps(found))
     dist.destroy_process_group()
 

@@ -208,7 +208,10 @@ def test_a_run_in_stages_is_joined(folder: Path) -> None:
     assert [one.step for one in run.observations] == [0, 20, 20, 40]
     assert run.observations[-1].alarm == {"reason": "mass loss", "step": 40, "stop_at": 30}
     assert [row["step"] for row in run.log] == [5, 10, 15, 25, 30, 35]
-    assert run.marks == {"stage 1": 0, "stage 2": 20} and run.alarm == ALARM
+    assert run.kept == ""
+    (folder / "stage-2" / "before-alarm").mkdir()
+    assert "that of stage-2/before-alarm" in render_alignment(folder)
+    assert run.marks == {"stage 2": 20} and run.alarm == ALARM
     assert "The run has several stages" in render_alignment(run)
 
 
