@@ -101,9 +101,9 @@ class Coding:
             self.length = max(len(e.x) + len(e.y) + len(e.s) + len(e.output) for e in examples) + 4
 
     def __call__(self, examples: Sequence[Example]) -> tuple[np.ndarray, np.ndarray]:
-        """Inputs and targets, (n, length) int64 each; targets are IGNORED where nothing is to be said."""
-        inputs = np.full((len(examples), self.length), PAD, dtype=np.int64)
-        targets = np.full((len(examples), self.length), IGNORED, dtype=np.int64)
+        """Inputs and targets, (n, length) int16 each; targets are IGNORED where nothing is to be said."""
+        inputs = np.full((len(examples), self.length), PAD, dtype=np.int16)
+        targets = np.full((len(examples), self.length), IGNORED, dtype=np.int16)
         for i, e in enumerate(examples):
             x, y, s, output = ([self.of[c] for c in text] for text in (e.x, e.y, e.s, e.output))
             if self.model == "encoder":
@@ -211,7 +211,7 @@ class Trained:
         self.model.eval()
         with torch.no_grad():
             for start in range(0, len(examples), batch_size):
-                best = self.model(torch.from_numpy(inputs[start : start + batch_size]).to(device)).argmax(-1)
+                best = self.model(torch.from_numpy(inputs[start : start + batch_size]).long().to(device)).argmax(-1)
                 wanted = targets[start : start + batch_size]
                 found.append(((best.cpu().numpy() == wanted) | (wanted == IGNORED)).all(axis=1))
         return np.concatenate(found) if found else np.empty(0, dtype=bool)
@@ -264,11 +264,11 @@ def train(
         rows, order = torch.from_numpy(order[: training.batch_size]).to(device), order[training.batch_size :]
         if training.model == "gpt2":
             shift = torch.from_numpy(rng.integers(coding.length - longest + 1, size=training.batch_size)).to(device)
-            logits = model(inputs[rows, :longest], shift)
+            logits = model(inputs[rows, :longest].long(), shift)
         else:
-            logits = model(inputs[rows])[:, first:]
+            logits = model(inputs[rows].long())[:, first:]
         loss = torch.nn.functional.cross_entropy(
-            logits.reshape(-1, coding.size), targets[rows, first:longest].reshape(-1), ignore_index=IGNORED
+            logits.reshape(-1, coding.size), targets[rows, first:longest].reshape(-1).long(), ignore_index=IGNORED
         )
         if not torch.isfinite(loss):
             raise BadInput(f"training diverged at step {step}; use a lower learning rate")

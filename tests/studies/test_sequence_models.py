@@ -40,7 +40,7 @@ def test_one_forward_pass_tells_what_greedy_decoding_writes() -> None:
     for example, known in zip(examples, right, strict=True):
         ids = coding([example])[0][0]
         start = int(np.flatnonzero(ids == SEPARATOR)[-1]) + 1
-        written = torch.from_numpy(ids[None, :start])
+        written = torch.from_numpy(ids[None, :start]).long()
         while written.shape[1] < coding.length and (written.shape[1] == start or written[0, -1] != END):
             written = torch.cat([written, trained.model(written)[:, -1:].argmax(-1)], dim=1)
         text = "".join(letters.get(int(i), "?") for i in written[0, start:-1])
