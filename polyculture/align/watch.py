@@ -39,8 +39,8 @@ _DIVERGED = "The training has diverged: lower its learning rate, or go back to a
 class WatchCallback(TrainerCallback):
     """Watches a training of transformers' Trainer, and keeps what it sees in ``watch.jsonl``.
 
-    When the alarm rises, the model of the last checkpoint before it is kept in ``before-alarm``: the trainer removes old
-    checkpoints.
+    When the alarm rises, the model of the last checkpoint before it is kept in ``before-alarm``, because the trainer
+    removes old checkpoints.
 
     The training is not disturbed: random streams, modes and flags are as they were, and the weights come out the same
     as without it. A run resumed from a checkpoint goes on with the file as it was at that step, and ends with the same
