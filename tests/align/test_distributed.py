@@ -1,0 +1,112 @@
+"""Two real processes: they train to what one trains to, with replicas and in shards, and are caught when unjoined."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+
+
+def launched(arguments: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2]), **environment}
+    return subprocess.run([*LAUNCH, *arguments], env=env, capture_output=True, text=True, timeout=150, check=False)
+
+
+def test_two_processes_train_to_the_same_loss_as_one(
+    tiny_model: str, preferences: list[dict[str, Any]], tmp_path: Path, cache: Path
+) -> None:
+    """16 pairs fill two steps of 8; where the last batch is not full, accelerate repeats rows to make it so."""
+    data = tmp_path / "d.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in preferences))
+    line = [
+        "align", str(data), "--model", tiny_model, "--objective", "0.5*dpo+1*sft", "--steps", "3",
+        "--learning-rate", "1e-2", "--max-length", "64", "--watch-prompts", "4", "--watch-tokens", "8",
+        "--held-out", "0.3333", "--cpu",
+    ]  # fmt: skip
+    both = launched(["-m", "polyculture", *line, "--batch-size", "4", "-o", str(tmp_path / "both"), "--json"])
+    assert both.returncode == 0, both.stderr[-2000:]
+    shown = json.loads(both.stdout)  # the first process alone prints
+    assert shown["processes"] == 2
+    from typer.testing import CliRunner
+
+    from polyculture.cli.app import app
+
+    alone = CliRunner().invoke(app, [*line, "--batch-size", "8", "-o", str(tmp_path / "one"), "--json"])
+    assert alone.exit_code == 0, alone.output
+    one = json.loads(alone.stdout)
+    assert one["processes"] == 1 and shown["loss"] == pytest.approx(one["loss"], abs=1e-5)
+    a, b = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("both", "one"))
+    for name, weights in a.items():
+        torch.testing.assert_close(weights, b[name], atol=2e-4, rtol=0)
+    seen = [
+        [json.loads(row)["metrics"] for row in (tmp_path / name / "watch.jsonl").read_text().splitlines()]
+        for name in ("both", "one")
+    ]
+    assert seen[0][0]["entropy"] == pytest.approx(seen[1][0]["entropy"], abs=1e-4)
+
+
+SHARDED = """
+import sys, torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from transformers import AutoModelForCausalLM
+from polyculture.align.encoding import Encoded
+from polyculture.align.forward import probe, score_batch
+from polyculture.align.layout import Layout
+
+dist.init_process_group("gloo")
+model = AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.float32)
+batch = Layout(2)([(0, Encoded([5, 6, 7], ([8, 9, 1], [10, 1]), {}), {})])
+abilities = probe(model, 300)
+assert abilities.replace_head and abilities.share_prompts
+whole = score_batch(model, batch, abilities).log_probs
+whole.sum().backward()
+wanted = {name: p.grad.clone() for name, p in model.named_parameters()}
+model.zero_grad()
+mesh = init_device_mesh("cpu", (2,))
+for layer in model.model.layers:
+    fully_shard(layer, mesh=mesh)
+fully_shard(model, mesh=mesh)
+shards = score_batch(model, batch, abilities).log_probs
+shards.sum().backward()
+torch.testing.assert_close(shards, whole)
+for name, p in model.named_parameters():
+    torch.testing.assert_close(p.grad.full_tensor(), wanted[name], atol=1e-4, rtol=1e-4)
+dist.destroy_process_group()
+"""
+
+UNJOINED = """
+import sys
+from transformers import TrainingArguments
+from polyculture.align.trainer import AlignmentTrainer
+
+rows = [{"prompt": "a", "chosen": "b", "rejected": "c"}] * 4
+arguments = TrainingArguments(output_dir=sys.argv[2], report_to=[])
+AlignmentTrainer(sys.argv[1], "dpo", arguments, rows, max_length=32)
+"""
+
+
+@pytest.mark.slow
+def test_a_sharded_model_gives_the_same_scores_and_gradients(tiny_model: str, tmp_path: Path) -> None:
+    script = tmp_path / "sharded.py"
+    script.write_text(SHARDED)
+    done = launched([str(script), tiny_model])
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.slow
+def test_processes_that_do_not_join_are_an_error(tiny_model: str, tmp_path: Path) -> None:
+    script = tmp_path / "unjoined.py"
+    script.write_text(UNJOINED)
+    done = launched([str(script), tiny_model, str(tmp_path / "out")], CUDA_VISIBLE_DEVICES="")
+    assert done.returncode != 0 and "they have not joined" in done.stderr
