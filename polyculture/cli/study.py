@@ -140,14 +140,14 @@ def only_if(
     if json:
         print_json({**told, **found.to_dict(), "trained": found.trained, "output": output, "html": html})
         return
-    _print(found, task, budget, training.model, seeds)
+    _print(found, task, training.model, seeds)
     if output is not None:
         print(f"results in {output}; {found.trained} models trained, {found.kept} kept from before")
     if html is not None:
         print(f"page written to {html}")
 
 
-def _print(found: Study, task: str, budget: int, model: str, seeds: int) -> None:
+def _print(found: Study, task: str, model: str, seeds: int) -> None:
     columns = ["rules", "seen", "unseen", *(["unseen No-Ops"] if found.points[0].no_op else []), "examples"]
 
     def row(point: Point, name: str = "") -> list[str]:
@@ -164,7 +164,8 @@ def _print(found: Study, task: str, budget: int, model: str, seeds: int) -> None
 
     rows = [row(point) for point in found.points]
     rows += [row(point, name) for name, point in found.controls.items()]
-    title = f"{task}, {model}: whole outputs right, mean [95 % interval] of {seeds} seeds"
+    over = f", mean [95 % interval] of {seeds} seeds" if seeds > 1 else ""
+    title = f"{task}, {model}: whole outputs right{over}"
     print_table(title, columns, rows, right=tuple(columns[1:]))
     print(f"unseen: {found.tells}")
     for note in found.notes:

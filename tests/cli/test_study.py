@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-TINY = (
-    "study", "only-if", "--rules", "5,3", "--budget", 30, "--test-size", 8, "--held-out", 4, "--alphabet", 8,
+SMALL = (
+    "study", "only-if", "--rules", "5,3", "--budget", 30, "--test-size", 8, "--held-out", 4,
     "--width", 8, "--heads", 2, "--layers", 1, "--steps", 2, "--batch-size", 8, "--device", "cpu",
 )  # fmt: skip
+TINY = (*SMALL, "--alphabet", 8)
 
 
 def test_a_study_is_run_kept_and_shown(run: Callable[..., Any], tmp_path: Path) -> None:
@@ -42,12 +43,9 @@ def test_other_tasks(run: Callable[..., Any], words: tuple[str, ...], shown: str
     assert ("control with one domain was left out" in ran.out) == ("restricted" in words)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("task", ["algebra", "specialist"])
 def test_expressions_with_a_decoder(run: Callable[..., Any], task: str) -> None:
-    words = [word for word in TINY if word not in ("--alphabet",)]
-    words.remove(8)
-    ran = run(*words, "--task", task, "--seeds", 1, "--no-controls", "--json")
+    ran = run(*SMALL, "--task", task, "--seeds", 1, "--no-controls", "--json")
     assert ran.code == 0, ran.err
     assert ran.json["model"] == "gpt2" and len(ran.json["points"]) == 2
 
