@@ -276,9 +276,13 @@ def _maker(stages: Sequence[Rows] | MakeRows, number: int, model: str) -> Callab
 
 def _wait_for_everyone() -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        import torch
         from accelerate import PartialState
+        from accelerate.utils import parse_flag_from_env
 
-        PartialState().wait_for_everyone()
+        # Left to itself, accelerate joins processes on CPUs only if it is told that they are on CPUs.
+        cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.cuda.is_available()
+        PartialState(cpu=cpu).wait_for_everyone()
 
 
 def _unchanged(model: str, identity: str) -> None:

@@ -1,6 +1,9 @@
 """A curriculum from data to model, through the run that the command line makes."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -99,3 +102,18 @@ def test_options_that_a_curriculum_has_not_are_named(base, tmp_path):
         align(job(base, tmp_path / "out", hyper={"iterations": "0"}))
     with pytest.raises(BadInput, match="--margin-rewards goes with --objective modpo, not curry-dpo"):
         align(job(base, tmp_path / "other", margin_rewards="length"))
+
+
+@pytest.mark.slow
+def test_two_processes_train_the_stages_of_one_run(base, tmp_path):
+    data = tmp_path / "answers.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    line = ["-m", "polyculture", "align", str(data), "--model", str(base), "--objective", "curry-dpo", "--cpu"]
+    line += ["--iterations", "2", "--batch-size", "2", "--held-out", "0", "-o", str(tmp_path / "out"), "--json"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([*launch, *line], env=env, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["processes"] == 2 and [stage["status"] for stage in summary["stages"]] == ["done", "done"]
+    assert [stage["metrics"]["steps"] for stage in summary["stages"]] == [2, 2]
