@@ -6,13 +6,13 @@ Direct Nash Optimization (2024, arXiv:2404.03715), Algorithm 2 and section 5.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from polyculture.align.bounds import positive
 from polyculture.align.judged_pairs import PairRule, Scores, with_replay
-from polyculture.align.objective import Objective
+from polyculture.align.objective import Kind, Objective
 from polyculture.errors import BadInput, unknown
 from polyculture.files import plain
 from polyculture.llm.base import Sampling
@@ -53,6 +53,7 @@ class DNOPrct:
         UnknownMethod: there is no such variant or way to count points.
     """
 
+    kind: ClassVar[Kind] = "samples"
     judge: str | Scores = "heuristic"
     eta: float = 0.1
     iterations: int = 3

@@ -330,9 +330,13 @@ def pair_inputs(
 
 
 def names(kind: Kind | None = None) -> list[str]:
-    """Names of the objectives there are, of one kind of data or of all."""
-    losses = [name for name in table("align") if not isinstance(table("align")[name], type)]
-    return [name for name in losses if kind in (None, Objective.of(name).kind)]
+    """Names of the objectives there are, of one kind of data or of all, with the ways to train that need prompts."""
+    kinds = {
+        # A way to train (a class) has a kind where its rows are not those of its loss.
+        name: getattr(method, "kind", None) if isinstance(method, type) else Objective.of(name).kind
+        for name, method in table("align").items()
+    }
+    return [name for name, of in kinds.items() if of is not None and kind in (None, of)]
 
 
 def _full(values: Tensor) -> Tensor:

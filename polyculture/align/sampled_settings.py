@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
+from polyculture.align.objective import Kind, Objective
 from polyculture.align.targets import Target
-from polyculture.errors import BadInput
+from polyculture.errors import BadInput, unknown
 from polyculture.methods import parameters, parse
 
 
@@ -67,3 +68,36 @@ class Sampled:
             else:
                 rest[key] = value
         return cls(**own), rest
+
+
+@dataclass(frozen=True)
+class FDPG(Sampled):
+    """f-DPG: draw the policy to a target distribution by policy gradients on an f-divergence, from its own samples.
+
+    The target is the model as it was, tilted by a constraint, by wanted averages of features, or by a reward; rows of
+    data are prompts. Source: Aligning Language Models with Preferences through f-divergence Minimization (2023).
+
+    Args:
+        divergence: from the target: forward_kl (keeps what is diverse in it), reverse_kl (keeps to what is wanted), js
+            (between them), tv, chi2_p_pi or chi2_pi_p. reverse_kl and chi2_pi_p need eps with a constraint.
+
+    Raises:
+        BadInput: a number is out of range.
+        UnknownMethod: there is no such divergence.
+    """
+
+    kind: ClassVar[Kind] = "samples"
+    divergence: Literal["forward_kl", "reverse_kl", "tv", "js", "chi2_p_pi", "chi2_pi_p"] = "js"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _ = self.objective
+
+    @property
+    def objective(self) -> Objective:
+        """The loss of the samples."""
+        from polyculture.align.objectives.f_dpg import DERIVATIVES, f_dpg_loss
+
+        if self.divergence not in DERIVATIVES:
+            raise unknown("divergence", self.divergence, DERIVATIVES)
+        return Objective.of(f_dpg_loss, divergence=self.divergence)

@@ -31,7 +31,7 @@ from polyculture.align.objectives.f_dpg import UNBOUNDED, divergence_estimates, 
 from polyculture.align.policy_samples import end_tokens, undisturbed
 from polyculture.align.reference import frozen_copy, has_adapter
 from polyculture.align.reference_model import ReferenceModel
-from polyculture.align.sampled_settings import Sampled
+from polyculture.align.sampled_settings import FDPG, Sampled
 from polyculture.align.sampled_state import ProposalRefresh, SampledState
 from polyculture.align.targets import Constraint, Moments, make_target
 from polyculture.align.trainer import AlignmentTrainer
@@ -57,12 +57,12 @@ class SamplingTrainer(AlignmentTrainer):
 
     Args:
         model: as for AlignmentTrainer.
-        objective: an objective of samples.
+        objective: an objective of samples; None is f-DPG with the Jensen-Shannon divergence, or that of ``sampled``.
         args: as for AlignmentTrainer.
         train_dataset: rows with a prompt; a prompt that is there twice counts once.
         eval_dataset: held-out rows.
         processing_class: the tokenizer.
-        sampled: target and samples.
+        sampled: target and samples; FDPG has the divergence too.
         reference: the base model of the target; None is the model as it is given.
         alignment: anything else AlignmentTrainer takes.
 
@@ -78,7 +78,7 @@ class SamplingTrainer(AlignmentTrainer):
     def __init__(
         self,
         model: Any,
-        objective: Any = "f-dpg",
+        objective: Any = None,
         args: Any = None,
         train_dataset: Any = None,
         eval_dataset: Any = None,
@@ -88,7 +88,9 @@ class SamplingTrainer(AlignmentTrainer):
         reference: Any = None,
         **alignment: Any,
     ) -> None:
-        self.sampled = sampled or Sampled()
+        self.sampled = sampled or FDPG()
+        if objective is None:
+            objective = self.sampled.objective if isinstance(self.sampled, FDPG) else FDPG().objective
         self.target = make_target(self.sampled.target, beta=self.sampled.beta, eps=self.sampled.eps)
         self.sampled_state = SampledState(self.sampled.window)
         self._texts: dict[tuple[int, ...], str] = {}

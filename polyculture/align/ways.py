@@ -17,6 +17,7 @@ from polyculture.align.mixture import Mixture, parse_objective
 from polyculture.align.objective import Objective
 from polyculture.align.reference_gap import ReferenceGaps
 from polyculture.align.run import Alignment, AlignmentRun, Row, objective_of, train_on
+from polyculture.align.sampled_settings import FDPG, Sampled
 from polyculture.align.stages import TrainedStage, TrainOne
 from polyculture.errors import BadInput
 from polyculture.methods import build, table
@@ -37,8 +38,8 @@ def trained_by(job: Alignment, rows: list[Row], held_out: list[Row], progress: P
         return _in_stages(job, way, rows, held_out, progress)
     if isinstance(way, DNOPrct):
         return _in_iterations(job, way, rows, held_out, progress)
-    if parse_objective(job.objective).kind == "samples":
-        return _on_samples(job, rows, held_out, progress)
+    if isinstance(way, FDPG) or parse_objective(job.objective).kind == "samples":
+        return _on_samples(job, way, rows, held_out, progress)
     objective = objective_of(job)
     if job.margin_rewards is not None:
         if "margin_rewards_chosen" not in objective.columns:
@@ -125,15 +126,20 @@ def _in_iterations(
     return finish(job, found.staged, found.about(), model=found.model)
 
 
-def _on_samples(job: Alignment, rows: list[Row], held_out: list[Row], progress: Progress) -> AlignmentRun:
-    from polyculture.align.sampled_settings import Sampled
+def _on_samples(
+    job: Alignment, way: FDPG | None, rows: list[Row], held_out: list[Row], progress: Progress
+) -> AlignmentRun:
     from polyculture.align.sampling_trainer import SamplingTrainer
 
     if job.margin_rewards is not None:
         raise BadInput(f"--margin-rewards goes with --objective modpo, not {job.objective}")
-    sampled, hyper = Sampled.out_of(job.hyper)
-    if job.divergence is not None:  # here it is the divergence from the target
-        hyper["divergence"] = job.divergence.replace("-", "_")
+    if way is None:  # an objective of one's own
+        sampled, hyper = Sampled.out_of(job.hyper)
+        objective = objective_of(dataclasses.replace(job, hyper=hyper))
+    else:
+        if job.divergence is not None:  # here it is the divergence from the target
+            way = build("align", "f-dpg", **{**job.hyper, "divergence": job.divergence.replace("-", "_")})
+        sampled, objective = way, way.objective
     return train_on(
         job,
         rows,
@@ -142,7 +148,7 @@ def _on_samples(job: Alignment, rows: list[Row], held_out: list[Row], progress: 
         model=job.model,
         reference=job.reference,
         make=SamplingTrainer,
-        objective=parse_objective(job.objective, **hyper),
+        objective=objective,
         more={"sampled": sampled},
         progress=progress,
     )

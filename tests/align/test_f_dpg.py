@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from polyculture.align.objective import Objective
+from polyculture.align import METHODS
+from polyculture.align.objective import Objective, names
 from polyculture.align.objectives.f_dpg import (
     DERIVATIVES,
     GENERATORS,
@@ -13,7 +14,9 @@ from polyculture.align.objectives.f_dpg import (
     f_dpg_loss,
     pseudo_reward,
 )
+from polyculture.align.sampled_settings import FDPG
 from polyculture.errors import BadInput, UnknownMethod
+from polyculture.methods import build
 
 NAMES = sorted(DERIVATIVES)
 
@@ -107,10 +110,22 @@ def test_bad_numbers_are_refused():
 
 
 def test_it_is_an_objective_of_samples():
-    objective = Objective.of("f-dpg", divergence="tv")
+    objective = Objective.of(f_dpg_loss, divergence="tv")
     assert objective.kind == "samples" and not objective.needs_reference
     given = dict.fromkeys(objective.needs, torch.zeros(3))
-    assert objective(given).shape == (3,)
+    assert objective(given).shape == (3,) and objective({name: x[:0] for name, x in given.items()}).shape == (0,)
+    half = objective({name: x.bfloat16() for name, x in given.items()})
+    assert half.dtype == torch.float32
+    for dtype in (torch.float32, torch.float64):
+        assert objective({name: x.to(dtype) for name, x in given.items()}).dtype == dtype
+
+
+def test_the_way_is_made_by_name():
+    way = build("align", "f-dpg", divergence="tv", target="reward:length", samples="8", beta="0.5")
+    assert way == FDPG(divergence="tv", target="reward:length", samples=8, beta=0.5)
+    assert way.objective.hyper == {"divergence": "tv"} and METHODS["f-dpg"] is FDPG and "f-dpg" in names("samples")
+    with pytest.raises(UnknownMethod, match="reverse_kl"):
+        FDPG(divergence="reverse")  # type: ignore[arg-type]
 
 
 def test_estimates_over_every_string_are_the_divergences():

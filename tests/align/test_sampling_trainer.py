@@ -10,7 +10,7 @@ import torch
 from transformers import TrainerCallback, TrainingArguments
 
 from polyculture.align.objective import Objective
-from polyculture.align.sampled_settings import Sampled
+from polyculture.align.sampled_settings import FDPG, Sampled
 from polyculture.align.sampling_trainer import STATE, SamplingTrainer
 from polyculture.align.targets import Constraint, Moments, RewardTilt
 from polyculture.errors import BadInput
@@ -35,7 +35,7 @@ def folder(tmp_path_factory):
     return tiny_llama(tmp_path_factory.mktemp("model"))
 
 
-def trainer(folder, out, *, rows=ROWS, steps=4, rate=3e-3, hyper=None, batch=2, more=None, accumulate=1, **sampled):
+def trainer(folder, out, *, rows=ROWS, steps=4, rate=3e-3, batch=2, more=None, accumulate=1, **sampled):
     args = TrainingArguments(
         output_dir=str(out),
         max_steps=steps,
@@ -55,12 +55,11 @@ def trainer(folder, out, *, rows=ROWS, steps=4, rate=3e-3, hyper=None, batch=2, 
     settings = {"target": EVEN, "samples": 8, "max_new_tokens": 5, "at_once": 8, **sampled}
     return SamplingTrainer(
         str(folder),
-        "f-dpg",
+        None,
         args,
         rows,
         ROWS[:2],
-        hyper=hyper,
-        sampled=Sampled(**settings),
+        sampled=FDPG(**settings),
         max_length=48,
         **more or {},
     )
@@ -179,7 +178,7 @@ def test_prompts_are_read_once_and_keep_their_text(folder, tmp_path):
 
 def test_what_can_not_be_is_refused(folder, tmp_path):
     with pytest.raises(BadInput, match="reverse_kl is infinite where the constraint forbids"):
-        trainer(folder, tmp_path, hyper={"divergence": "reverse_kl"})
+        trainer(folder, tmp_path, divergence="reverse_kl")
     with pytest.raises(BadInput, match="leave out the reference's refresh"):
         trainer(folder, tmp_path, more={"refresh": (0.5, 2)})
     with pytest.raises(BadInput, match="samples should be at least 1"):

@@ -28,7 +28,7 @@ POLICY = (
 DETACHED = ("kl_policy", "kl_ref")
 
 # Part of what their value depends on is held fixed in their gradient, so that finite differences tell another story.
-SURROGATES = {"f-dpg", "bco"}
+SURROGATES = {"bco"}
 
 
 def losses() -> list[str]:
