@@ -7,20 +7,15 @@ import torch
 
 from polyculture.align.objective import Objective
 from polyculture.align.ranked import pair_rows
-from polyculture.reproductions.curry_dpo import (
-    BATCH,
-    SIZES,
-    World,
+from polyculture.reproductions.bracket_writers import (
     Writers,
     demonstration,
     encode,
     make_prompt,
-    measure,
-    reproduce,
     side_by_side,
-    train,
     violations,
 )
+from polyculture.reproductions.curry_dpo import BATCH, SIZES, World, measure, reproduce, train
 
 ARMS = {
     "curry",
@@ -61,7 +56,7 @@ def test_violations_count_wrong_open_and_endless(prompt, answer, broken):
 
 
 def test_demonstrations_are_right_but_for_noise(monkeypatch):
-    monkeypatch.setattr("polyculture.reproductions.curry_dpo.NOISE", 0.0)
+    monkeypatch.setattr("polyculture.reproductions.bracket_writers.NOISE", 0.0)
     rng = np.random.default_rng(0)
     prompts = [make_prompt(rng) for _ in range(50)]
     assert all(len(p) == 6 and violations(p, demonstration(p, rng)) == 0 for p in prompts)
