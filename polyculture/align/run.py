@@ -187,7 +187,11 @@ def align(job: Alignment, progress: Progress = silent) -> AlignmentRun:
 
     main = int(os.environ.get("RANK", "0")) == 0
     with _alone(job.out) if main else _nothing():
-        found = open_run(job.out, job.settings(), fresh=job.fresh) if main else _finished(job.out)
+        if main:
+            open_run(job.out, job.settings(), fresh=job.fresh)
+        _wait_for_all(job)  # until the first process has cleared the folder, or found that the run is finished
+        found = _finished(job.out)
+        _wait_for_all(job)
         if found is not None:
             return AlignmentRun(job.out, found, resumed="finished before")
         train, held_out = read_rows(job, progress)
@@ -360,6 +364,16 @@ def _prompt_key(row: Row) -> str:
     if prompt is None:
         prompt = row.get("messages", row)
     return json.dumps(prompt, sort_keys=True, default=str)
+
+
+def _wait_for_all(job: Alignment) -> None:
+    """Until every process of the run is here."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        import torch.distributed as dist
+
+        _ = job.training.arguments(job.out, 1).device  # joins the processes
+        if dist.is_initialized():
+            dist.barrier()
 
 
 def _finished(out: Path) -> dict[str, Any] | None:

@@ -273,10 +273,16 @@ class AlignmentTrainer(Trainer):
             pairs=pairs,
             reference=self.reference.model,
             out=folder or Path(self.args.output_dir),
-            log=self.log,
+            log=self._log_beside,
             processing_class=self.processing_class,
         )
         self.add_callback(self.watching)
+
+    def _log_beside(self, logs: dict[str, float]) -> None:
+        """Log between the steps' own lines: transformers takes any log for the one that was due."""
+        due = self.control.should_log
+        self.log(logs)
+        self.control.should_log = due
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         if self.refresh is not None and self.args.should_save:
@@ -300,8 +306,8 @@ class AlignmentTrainer(Trainer):
         path = self._save_batch(rows, "the loss is not finite")
         places = ", ".join(row.place for row in rows[:3]) + (", ..." if len(rows) > 3 else "")
         raise BadInput(
-            f"the loss is {float(loss.detach())} at step {self.state.global_step + 1} ({places}); the batch is saved in {path}; "
-            "lower the learning rate, clip gradients, or look at those rows; the last checkpoint is as it was"
+            f"the loss is {float(loss.detach())} at step {self.state.global_step + 1} ({places}); the batch is saved in "
+            f"{path}; lower the learning rate, clip gradients, or look at those rows; the last checkpoint is as it was"
         )
 
     def _clip_grad_norm(self, model: Any) -> Any:

@@ -17,6 +17,18 @@ if TYPE_CHECKING:
     from polyculture.align.run import AlignmentRun
 
 
+SHOWN = {
+    "accuracy": "rewards/accuracies",
+    "margin": "rewards/margins",
+    "reward of samples": "watch/reward",
+    "Vendi of a prompt's samples": "watch/vendi_prompt",
+    "Vendi across prompts": "watch/vendi_across",
+    "entropy, nats a token": "watch/entropy",
+    "KL to the reference, nats a token": "watch/reverse_kl",
+}
+"""Lines of the table, from the log: first value and last."""
+
+
 def align(
     context: typer.Context,
     data: Annotated[
@@ -156,6 +168,9 @@ def align(
     with progress_bar(quiet=json or not main) as progress:
         done = run(job, progress)
     if main:
+        from polyculture.report.alignment import write_alignment
+
+        write_alignment(done.out)
         _show(done, json)
 
 
@@ -167,8 +182,7 @@ def _show(done: AlignmentRun, as_json: bool) -> None:
     rows = [[name, text] for name, text in _lines(summary, done) if text]
     print_table(f"{summary['objective']} on {summary['data']}", ["", ""], rows)
     print(f"model: {done.model}")
-    if (done.out / "report.html").exists():
-        print(f"report: {done.out / 'report.html'}")
+    print(f"report: {done.out / 'report.html'}")
 
 
 def _lines(summary: dict[str, Any], done: AlignmentRun) -> list[tuple[str, str]]:
@@ -180,14 +194,18 @@ def _lines(summary: dict[str, Any], done: AlignmentRun) -> list[tuple[str, str]]
         ("steps", f"{summary['steps']:,}"),
         ("loss", number(summary["loss"])),
     ]
-    logged = [row for row in summary["log"] if "rewards/accuracies" in row]
-    if logged:
-        lines.append(("accuracy", f"{number(logged[0]['rewards/accuracies'])} → {_last(logged)}"))
+    for shown, key in SHOWN.items():
+        values = [row[key] for row in summary.get("log", ()) if key in row]
+        if values:
+            lines.append(
+                (shown, f"{number(values[0])} → {number(values[-1])}" if len(values) > 1 else number(values[0]))
+            )
+    alarm = summary.get("alarm")
+    if alarm:
+        lines.append(
+            ("alarm", f"{alarm['reason']} at step {alarm['step']}; the model of step {alarm['stop_at']} is safer")
+        )
     return lines
-
-
-def _last(logged: list[dict[str, Any]]) -> str:
-    return number(logged[-1]["rewards/accuracies"])
 
 
 def _share(text: str) -> float | str:

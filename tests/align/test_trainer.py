@@ -13,6 +13,7 @@ from torch.nn.functional import logsigmoid
 
 from polyculture.align.dataset import EncodedDataset
 from polyculture.align.trainer import AlignmentTrainer, check_joined
+from polyculture.align.watch_settings import Watch
 from polyculture.errors import BadInput, UnknownMethod
 
 Rows = list[dict[str, Any]]
@@ -176,6 +177,14 @@ def test_held_out_pairs_are_judged(tiny_model: str, preferences: Rows, tmp_path:
     found = trainer(tiny_model, preferences[:16], tmp_path, held_out=preferences[16:]).evaluate()
     assert found["eval_loss"] == pytest.approx(0.693147, abs=1e-5)
     assert {"eval_rewards/accuracies", "eval_logps/chosen"} <= set(found)
+
+
+def test_a_watch_does_not_swallow_the_log_of_its_step(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:
+    watch = Watch(every=1, prompts=1, samples=1, max_new_tokens=4)
+    trained = trainer(tiny_model, preferences[:16], tmp_path, held_out=preferences[16:], watch=watch)
+    trained.train()
+    assert len(losses(trained)) == 3
+    assert sum("watch/reward" in row for row in trained.state.log_history) == 4
 
 
 def test_a_loss_that_is_not_a_number_stops_with_the_batch_saved(
