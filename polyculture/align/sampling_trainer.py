@@ -225,7 +225,10 @@ class SamplingTrainer(AlignmentTrainer):
         """As transformers' own, with the estimates."""
         self._drain(EVAL)
         found = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **more)
-        found.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in self._drain(EVAL).items()})
+        everyones = self._everyones(self._drain(EVAL))
+        for name in dict.fromkeys(name for theirs in everyones for name in theirs):
+            values = [theirs[name] for theirs in everyones if name in theirs]
+            found.metrics[f"{metric_key_prefix}_{name}"] = float(np.mean(values))
         return found
 
     def floating_point_ops(self, inputs: Any) -> int:
