@@ -289,7 +289,8 @@ class AlignmentTrainer(Trainer):
             # Before the rest: a checkpoint is complete when its trainer_state.json is there, which comes last.
             folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
             with atomic(folder / REFERENCE, "wb") as file:
-                file.write(save(self.reference.model.state_dict()))
+                # Copies: weights that are tied share their memory, which safetensors refuses.
+                file.write(save({name: value.clone() for name, value in self.reference.model.state_dict().items()}))
         super()._save_checkpoint(model, trial)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:

@@ -251,3 +251,15 @@ def test_encoded_data_are_taken_as_they_are(tiny_model: str, preferences: Rows, 
     first = trainer(tiny_model, preferences, tmp_path)
     data = EncodedDataset(first.train_dataset.examples)
     assert trainer(tiny_model, data, tmp_path).train_dataset is data  # type: ignore[arg-type]
+
+
+def test_a_moving_reference_with_tied_weights_is_kept_in_checkpoints(preferences: Rows, tmp_path: Path) -> None:
+    from tests.tiny_models import tiny_llama
+
+    model = str(tiny_llama(tmp_path / "tied", tie_word_embeddings=True))
+    args = {"max_steps": 3, "save_strategy": "steps", "save_steps": 2}
+    whole = trainer(model, preferences, tmp_path / "out", refresh=(0.5, 1), args=args)
+    whole.train()
+    again = trainer(model, preferences, tmp_path / "out", refresh=(0.5, 1), args=args)
+    again.train(resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-2"))
+    assert torch.equal(weights(whole), weights(again))
