@@ -307,8 +307,8 @@ class AlignmentTrainer(Trainer):
         path = self._save_batch(rows, "the loss is not finite")
         places = ", ".join(row.place for row in rows[:3]) + (", ..." if len(rows) > 3 else "")
         raise BadInput(
-            f"the loss is {float(loss.detach())} at step {self.state.global_step + 1} ({places}); the batch is saved in "
-            f"{path}; lower the learning rate, clip gradients, or look at those rows; the last checkpoint is as it was"
+            f"the loss is {float(loss.detach())} at step {self.state.global_step + 1} ({places}); the batch is saved "
+            f"in {path}; lower the learning rate, or look at those rows; the last checkpoint is as it was"
         )
 
     def _clip_grad_norm(self, model: Any) -> Any:
