@@ -59,7 +59,7 @@ def run(
         [step.name, step.status, f"{step.seconds:.1f} s" if step.status == "done" else ""] for step in result.steps
     ]
     print_table(str(result.folder), ["stage", "what happened", "time"], steps, right=("time",))
-    for path in (result.chosen, result.rejected, result.report):
+    for path in (result.chosen, result.rejected, *result.models, result.report):
         if path is not None and not dry_run:
             print(path)
 
@@ -74,16 +74,18 @@ def report(
     """Render the page of a finished run again."""
     from polyculture.recipes.run import render_report
 
+    pages: list[Path] = []
     if run_folder.is_dir():
         found = sorted(run_folder.glob("*-report/report.json"))
         if not found:
             raise BadInput(f"{run_folder}: holds no finished report stage; run its recipe first")
         source, page = found[-1], output or run_folder / "report.html"
+        pages = sorted(run_folder.glob("*-align/report.html"))
     elif run_folder.exists():
         source, page = run_folder, output or run_folder.with_suffix(".html")
     else:
         raise BadInput(f"{run_folder}: there is no such run folder or report")
-    render_report(source, page)
+    render_report(source, page, pages)
     if json:
         print_json({"report": page})
     else:

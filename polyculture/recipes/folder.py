@@ -51,18 +51,38 @@ class RunFolder:
         manifest = self.manifest(name)
         return manifest is not None and manifest["inputs"] == inputs
 
+    def work(self, name: str, inputs: str) -> Path:
+        """Where a stage that can go on from what it has done does it; its name tells the inputs it is done on."""
+        return self.path / f"{name}.work-{inputs[:12]}"
+
+    def clear_work(self, name: str = "[0-9][0-9]-*", *, but: Path | None = None) -> None:
+        """Remove unfinished work: of a stage, or of all."""
+        for left in self.path.glob(f"{name}.work-*"):
+            if left != but:
+                shutil.rmtree(left, ignore_errors=True)
+
     @contextmanager
-    def writing(self, name: str, inputs: str, **about: Any) -> Iterator[Path]:
+    def writing(self, name: str, inputs: str, *, resumes: bool = False, **about: Any) -> Iterator[Path]:
         """A fresh folder for a stage's artefacts, put in place whole, with its manifest, when the block ends.
 
         A block that raises, or a process that is killed, leaves the earlier artefacts as they were.
+
+        Args:
+            name: of the stage.
+            inputs: the fingerprint of what it works on.
+            resumes: the stage goes on from what it has done: where the block raised, or the process was killed, the
+                folder is kept and given again for the same inputs.
+            about: what else the manifest says.
         """
         target = self.stage(name)
-        fresh = self.path / f".{name}.tmp"
+        fresh = self.work(name, inputs) if resumes else self.path / f".{name}.tmp"
         started = time.time()
         try:
-            shutil.rmtree(fresh, ignore_errors=True)
-            fresh.mkdir(parents=True)
+            if resumes:
+                self.clear_work(name, but=fresh)
+            else:
+                shutil.rmtree(fresh, ignore_errors=True)
+            fresh.mkdir(parents=True, exist_ok=True)
             yield fresh
             about |= {"inputs": inputs, "versions": versions(), "seconds": round(time.time() - started, 3)}
             write_json(fresh / "manifest.json", {"stage": name, **about})
@@ -79,4 +99,5 @@ class RunFolder:
                 f"can't write {target}: {error.strerror or error}; free space, or choose another folder"
             ) from error
         finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+            if not resumes:
+                shutil.rmtree(fresh, ignore_errors=True)

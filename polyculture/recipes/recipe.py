@@ -33,7 +33,7 @@ class Recipe(BaseModel):
     )
     seed: int = Field(0, ge=0, description="the seed of everything random")
     stages: list[Stage] = Field(
-        min_length=1, description="measure, select, mix, minimize, report, in the order they run"
+        min_length=1, description="measure, select, mix, minimize, align, report, in the order they run"
     )
 
     @field_validator("stages", mode="before")

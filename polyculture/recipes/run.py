@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from polyculture.files import atomic, fingerprint, locked
 from polyculture.progress import Progress, silent
 from polyculture.recipes.folder import RunFolder, files_named
 from polyculture.recipes.recipe import Recipe, Stage
-from polyculture.recipes.stages import STAGES
+from polyculture.recipes.stages import STAGES, LongStage
 from polyculture.recipes.state import POOL, State
 
 
@@ -38,6 +39,7 @@ class RunResult:
         chosen: the file of chosen records, or None when nothing was selected.
         rejected: the file of rejected records with reasons, or None.
         report: the page, or None when the recipe has no report.
+        models: the folders of the trained models, in order.
         measures: the measures of each measure stage, in order.
         bad_rows: how many rows were set aside as unreadable.
     """
@@ -47,6 +49,7 @@ class RunResult:
     chosen: Path | None
     rejected: Path | None
     report: Path | None
+    models: tuple[Path, ...]
     measures: tuple[dict[str, Any], ...]
     bad_rows: int
 
@@ -108,21 +111,26 @@ def run_recipe(
                 steps.append(Step(name, kind, "kept", 0.0))
             else:
                 forced = min(forced, i)  # what stands on a stage that ran again runs again
-                with run.writing(name, inputs, params={} if i == 0 else dict(recipe.stages[i - 1].params)) as fresh:
+                params = {} if i == 0 else dict(recipe.stages[i - 1].params)
+                long = i > 0 and isinstance(STAGES[kind], LongStage)
+                with run.writing(name, inputs, resumes=long, params=params) as fresh:
                     if i == 0:
                         state.make_pool(fresh)
                     else:
-                        STAGES[kind].run(state, recipe.stages[i - 1].params, fresh)
+                        STAGES[kind].run(state, params, fresh)
                 manifest = run.manifest(name) or {}
                 steps.append(Step(name, kind, "done", manifest["seconds"]))
             state.after(name)
         _write_outputs(state, names)
+        run.clear_work()
     return _result(run, recipe, steps)
 
 
 def _stage_inputs(before: str, stage: Stage, seed: int) -> str:
-    """The fingerprint of what a stage works on: all that came before, its parameters, and the files they name."""
-    return fingerprint(before, stage.kind, stage.params, files_named(stage.params), seed)
+    """The fingerprint of what a stage works on: all that came before, its parameters, and what they name."""
+    kind = STAGES[stage.kind]
+    named = files_named(stage.params) | (kind.stands_on(stage.params) if isinstance(kind, LongStage) else {})
+    return fingerprint(before, stage.kind, stage.params, named, seed)
 
 
 def _plan(state: State, names: list[str], forced: int) -> Iterator[Step]:
@@ -145,7 +153,7 @@ def _stage_named(wanted: str, names: list[str]) -> str:
 def _write_outputs(state: State, names: list[str]) -> None:
     """The chosen and rejected records and the page, at the top of the run folder where a person looks."""
     folder = state.folder
-    selects = [name for name in names if (folder.stage(name) / "rejected.jsonl").exists()]
+    selects = [name for name in names if (folder.stage(name) / "chosen.json").exists()]
     chosen = folder.path / "chosen.jsonl"
     newest = max((folder.stage(name) / "manifest.json").stat().st_mtime for name in names)
     current = chosen.exists() and chosen.stat().st_mtime >= newest
@@ -162,7 +170,8 @@ def _write_outputs(state: State, names: list[str]) -> None:
             file.writelines(line + "\n" for line in state.pool.records.take(state.rows).lines())
     reports = [path for name in names if (path := folder.stage(name) / "report.json").exists()]
     for report in reports:
-        render_report(report, folder.path / "report.html")
+        pages = [page for name in names if (page := folder.stage(name) / "report.html").exists()]
+        render_report(report, folder.path / "report.html", pages)
     # What an earlier recipe left in this folder is not this one's result.
     stale = ["chosen.jsonl", "rejected.jsonl"] * (not selects) + ["report.html"] * (not reports)
     for left in stale:
@@ -174,8 +183,14 @@ def _lines(path: Path) -> Iterator[str]:
         yield from file
 
 
-def render_report(report: Path, page: Path) -> None:
-    """Render a run's ``report.json`` as a page."""
+def render_report(report: Path, page: Path, pages: Sequence[Path] = ()) -> None:
+    """Render a run's ``report.json`` as a page.
+
+    Args:
+        report: the file.
+        page: where it goes.
+        pages: of the run's trainings; the page links them.
+    """
     from polyculture.report.content import CurationReport
     from polyculture.report.page import render
 
@@ -184,7 +199,12 @@ def render_report(report: Path, page: Path) -> None:
     except (OSError, json.JSONDecodeError) as error:
         raise BadInput(f"{report}: can't be read as a report: {error}") from error
     with atomic(page) as file:
-        file.write(render(CurationReport.from_dict(held)))
+        file.write(render(CurationReport.from_dict(held), links=_links(pages, page.parent)))
+
+
+def _links(pages: Sequence[Path], start: Path) -> dict[str, str]:
+    """The title of each page, and the way to it from a folder."""
+    return {f"the training of {p.parent.name}": Path(os.path.relpath(p, start)).as_posix() for p in pages}
 
 
 def _result(run: RunFolder, recipe: Recipe, steps: list[Step]) -> RunResult:
@@ -203,6 +223,7 @@ def _result(run: RunFolder, recipe: Recipe, steps: list[Step]) -> RunResult:
         chosen=there("chosen.jsonl"),
         rejected=there("rejected.jsonl"),
         report=there("report.html"),
+        models=tuple(model for step in steps if (model := run.stage(step.name) / "model").is_dir()),
         measures=tuple(measured),
         bad_rows=sum(1 for _ in _lines(aside)) if aside.exists() else 0,
     )

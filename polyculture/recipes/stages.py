@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from polyculture.errors import BadInput, MissingExtra, unknown
 from polyculture.files import atomic, write_json
 from polyculture.measure.on_pool import measure_pool
 from polyculture.methods import build, meaning, parameters, table
+from polyculture.recipes.aligning import Align, settings_model
 from polyculture.recipes.minimizing import Minimize
 from polyculture.recipes.mixing import Mix
 from polyculture.recipes.state import State
@@ -43,6 +44,14 @@ class StageKind(Protocol):
 
     def run(self, state: State, params: Mapping[str, Any], folder: Path) -> None:
         """Do the work; leave artefacts in ``folder``."""
+
+
+@runtime_checkable
+class LongStage(StageKind, Protocol):
+    """A stage that takes long: stopped, it finds in ``folder`` what it has done, and goes on from there."""
+
+    def stands_on(self, params: Mapping[str, Any]) -> dict[str, str]:
+        """What it works on besides rows and files, by name: with anything else it begins anew."""
 
 
 @dataclass(frozen=True)
@@ -195,6 +204,7 @@ STAGES: dict[str, StageKind] = {
     "select": Select(),
     "mix": Mix(),
     "minimize": Minimize(),
+    "align": Align(),
     "report": Report(),
 }
 
@@ -221,7 +231,8 @@ def schema() -> dict[str, Any]:
     return {
         "recipe": Recipe.model_json_schema(),
         "stages": {name: inspect.getdoc(kind) for name, kind in STAGES.items()},
-        "methods": {stage: described(stage) for stage in ("select", "mix", "privacy", "quality")},
+        "parameters": {"align": settings_model().model_json_schema()},
+        "methods": {stage: described(stage) for stage in ("select", "mix", "privacy", "quality", "align")},
     }
 
 

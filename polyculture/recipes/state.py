@@ -76,8 +76,8 @@ class State:
     def reasons(self) -> dict[int, str]:
         """Row -> why it was rejected, of every finished select stage."""
         held: dict[int, str] = {}
-        for file in self.finished("rejected.jsonl"):
-            with file.open(encoding="utf-8") as lines:
+        for file in self.finished("chosen.json"):
+            with file.with_name("rejected.jsonl").open(encoding="utf-8") as lines:
                 for line in lines:
                     rejection = json.loads(line)
                     held[rejection["row"]] = rejection["reason"]

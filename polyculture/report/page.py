@@ -15,8 +15,13 @@ from polyculture.report.figure import Figure
 from polyculture.reproductions.finding import Curve, Plot
 
 
-def render(report: CurationReport) -> str:
-    """The report as HTML that needs no network: styles, scripts, plotly.js and data are inside it (about 5 MB)."""
+def render(report: CurationReport, *, links: Mapping[str, str] | None = None) -> str:
+    """The report as HTML that needs no network: styles, scripts, plotly.js and data are inside it (about 5 MB).
+
+    Args:
+        report: what it says.
+        links: title -> relative address of pages that belong to it, such as those of a run's trainings.
+    """
     figures = _figures(report)
     baselines = list(dict.fromkeys(name for line in report.headline for name in line.baselines))
     points = report.points
@@ -33,6 +38,7 @@ def render(report: CurationReport) -> str:
         hypervolumes=[(c.name, c.hypervolume) for c in report.frontiers if c.hypervolume is not None],
         most_rejected=max((r.count for r in report.rejections), default=1) or 1,
         parameters=list(flat_parameters(report.parameters)),
+        links=links or {},
     )
 
 

@@ -147,6 +147,6 @@ def test_a_comparison_counts_answers_as_they_are_read(run: Callable[..., Any], t
 def test_the_schema_of_recipes_is_derived_from_the_methods(run: Callable[..., Any]) -> None:
     held = run("run", "--schema").json
     assert held["methods"]["select"]["kmq"]["n_init"]["default"] == 5
-    assert {"measure", "select", "mix", "minimize", "report"} == set(held["stages"])
+    assert {"measure", "select", "mix", "minimize", "align", "report"} == set(held["stages"])
     assert "data" in held["recipe"]["properties"]
     assert "name a recipe" in run("run").err
