@@ -20,6 +20,7 @@ MODULES = (
     "benchmarks.embedding",
     "benchmarks.logits_processors",
     "benchmarks.log_prob_head",
+    "benchmarks.dpo_step",
     "benchmarks.strategies",
     "benchmarks.endpoint",
     "benchmarks.start_up",
