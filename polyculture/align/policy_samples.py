@@ -62,6 +62,7 @@ def sample_policy(
     *,
     max_new_tokens: int,
     temperature: float = 1.0,
+    top_p: float = 1.0,
     seed: int = 0,
     end: Sequence[int] = (),
     pad: int = 0,
@@ -75,12 +76,13 @@ def sample_policy(
         n: samples a prompt.
         max_new_tokens: of one sample.
         temperature: 0 is greedy.
+        top_p: draw from the likeliest tokens that make up this much of the probability; 1 cuts nothing off.
         seed: of the samples.
         end: tokens that end a sequence.
         pad: any token; it is masked.
         batch_size: sequences computed together; None takes as many as have 1 GiB of keys and values.
     """
-    from transformers import GenerationConfig, LogitsProcessorList
+    from transformers import GenerationConfig, LogitsProcessorList, TopPLogitsWarper
 
     config = GenerationConfig(
         max_new_tokens=max_new_tokens,
@@ -102,6 +104,7 @@ def sample_policy(
         processors = LogitsProcessorList()
         if temperature > 0:
             processors += [_Tempered(temperature)] if temperature != 1 else []
+            processors += [TopPLogitsWarper(top_p)] if top_p < 1 else []
             processors.append(SeededSampling([sample_seed(seed, " ".join(map(str, p)), j) for p, _, j in batch]))
         with torch.no_grad():
             drawn = model.generate(
