@@ -20,8 +20,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from polyculture.errors import BadInput, UnknownMethod
-from polyculture.methods import build, inputs, table
+from polyculture.errors import BadInput, UnknownMethod, unknown
+from polyculture.methods import Parameter, build, inputs, parameters, parse, table
 
 Loss = Callable[..., Tensor]
 Kind = Literal["pairs", "demonstrations", "labels", "rankings", "samples"]
@@ -166,10 +166,8 @@ class Objective:
             bound = build("align", which, **hyper)
             made = cls(which, bound.func, dict(bound.keywords))
         else:
-            unexpected = set(hyper) - set(_defaults(which))
-            if unexpected:
-                raise UnknownMethod(f"objective '{which.__name__}' has no option {', '.join(sorted(unexpected))}")
-            made = cls(which.__name__.removesuffix("_loss").replace("_", "-"), which, dict(hyper))
+            name = which.__name__.removesuffix("_loss").replace("_", "-")
+            made = cls(name, which, _read(hyper, parameters(which), name))
         _ = made.kind
         return made
 
@@ -349,9 +347,24 @@ def _sides(name: str, rows: Tensor) -> dict[str, Tensor]:
     return {f"{name}_chosen": chosen, f"{name}_rejected": rejected}
 
 
-def _defaults(loss: Loss) -> dict[str, Any]:
-    from polyculture.methods import parameters
+def _read(hyper: Mapping[str, Any], known: Mapping[str, Parameter], name: str) -> dict[str, Any]:
+    """Hyper-parameters of a function of one's own; a string is read as the annotation says, or else as the default."""
+    found = {}
+    for key, value in hyper.items():
+        if key not in known:
+            raise (
+                unknown(f"option of objective '{name}'", key, known)
+                if known
+                else UnknownMethod(f"objective '{name}' has no options, but '{key}' was given")
+            )
+        if isinstance(value, str):
+            wanted = known[key].annotation
+            value = parse(value, type(known[key].default) if wanted is Any else wanted, f"{name}: {key}")
+        found[key] = value
+    return found
 
+
+def _defaults(loss: Loss) -> dict[str, Any]:
     return {name: parameter.default for name, parameter in parameters(loss).items()}
 
 
