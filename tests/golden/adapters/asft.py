@@ -1,17 +1,12 @@
 """Reference vectors of ASFT and of ORPO beside it, through the public losses."""
 
-import torch
-
 from polyculture.align.objective import Objective
-from tests.golden.adapters.given import given
+from tests.golden.adapters.given import given, tensor
 
 
 def _losses(inputs, params):
     def run(name):
-        chosen, rejected = (
-            torch.tensor([float(x) for x in inputs[f"avg_logp_{side}"]], dtype=torch.float64).requires_grad_()
-            for side in ("chosen", "rejected")
-        )
+        chosen, rejected = (tensor(inputs[f"avg_logp_{side}"]).requires_grad_() for side in ("chosen", "rejected"))
         objective = Objective.of(name, **given(params, "beta", "ce_coef", "prob_clamp", lam="lambda"))
         losses = objective({"mean_chosen": chosen, "mean_rejected": rejected})
         losses.mean().backward()

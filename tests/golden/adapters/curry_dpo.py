@@ -1,11 +1,9 @@
 """Reference vectors of curricula of preference pairs, through the public pair and stage construction and the loss."""
 
-import torch
-
 from polyculture.align.objective import Objective, pair_inputs
 from polyculture.align.ranked import ranked_pairs
 from polyculture.align.staging import curriculum_stages
-from tests.golden.adapters.given import given
+from tests.golden.adapters.given import given, tensor
 
 
 def _ratings(inputs):
@@ -23,16 +21,11 @@ def _stages(inputs, params):
 
 
 def _dpo(inputs, params):
-    policy = torch.tensor(_floats(inputs["policy_token_logps"]), dtype=torch.float64, requires_grad=True)
-    reference = torch.tensor(_floats(inputs["ref_token_logps"]), dtype=torch.float64)
-    given_inputs = pair_inputs(policy, torch.tensor(inputs["completion_mask"]), reference)
+    policy = tensor(inputs["policy_token_logps"]).requires_grad_()
+    given_inputs = pair_inputs(policy, tensor(inputs["completion_mask"]), tensor(inputs["ref_token_logps"]))
     loss = Objective.of("dpo", **given(params, "beta"))(given_inputs).mean()
     loss.backward()
     return {"loss": loss.item(), "grad_policy_token_logps": policy.grad.tolist()}
-
-
-def _floats(rows):
-    return [[float(value) for value in row] for row in rows]
 
 
 OPS = {"curriculum_pairs": _pairs, "curriculum_stages": _stages, "dpo_loss": _dpo}

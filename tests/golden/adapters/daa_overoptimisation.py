@@ -1,17 +1,15 @@
 """Reference vectors of over-optimisation in direct alignment, through the public losses and measures."""
 
-import torch
-
 from polyculture.align.margins import preference_margin, win_probability
 from polyculture.align.objectives.hinge import hinge_regulariser, hinge_term, slic_regularised_loss
 from polyculture.align.objectives.logistic import dpo_loss, dpo_nll_loss
 from polyculture.align.objectives.squared import ipo_loss
 from polyculture.measure.over_optimisation import top_k_entropy
-from tests.golden.adapters.given import given
+from tests.golden.adapters.given import given, tensor
 
 
 def _tensors(inputs, *names):
-    return [torch.tensor([float(x) for x in inputs[name]], dtype=torch.float64) for name in names]
+    return [tensor(inputs[name]) for name in names]
 
 
 def _four(inputs):
@@ -35,7 +33,7 @@ def _hinge(inputs, params):
 
 
 def _top_k(inputs, params):
-    found = top_k_entropy([[float(x) for x in row] for row in inputs["logits"]], **given(params, "k", "base"))
+    found = top_k_entropy(tensor(inputs["logits"]), **given(params, "k", "base"))
     return {
         "mass": found.mass.tolist(),
         "entropy_renormalised": found.entropy.tolist(),

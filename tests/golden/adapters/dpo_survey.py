@@ -7,20 +7,37 @@ import torch
 from polyculture.align.mixture import parse_objective
 from polyculture.align.modifiers import with_divergence, wpo_weights
 from polyculture.align.objective import Objective, pair_inputs
-from polyculture.align.objectives.reference_free import orpo_odds_term
+from polyculture.align.objectives.reference_free import alphapo_score, orpo_odds_term
 from polyculture.align.objectives.unpaired import kl_estimate, kto_pair_terms
-from tests.golden.adapters.given import given
+from polyculture.methods import parameters
+from tests.golden.adapters.given import Asked, given, tensor
 
 SIDES = ("chosen", "rejected")
-NAMES = {"sigmoid": "dpo", "sigmoid_norm": "dpo-norm", "ipo": "ipo-norm"}
-
-
-def _tensor(values, dtype=torch.float64):
-    return torch.tensor(_floats(values), dtype=dtype)
-
-
-def _floats(values):
-    return [_floats(value) for value in values] if isinstance(values, list) else float(values)
+NAMES = {"sigmoid": "dpo", "sigmoid_norm": "dpo-norm", "ipo": "ipo-norm", "slic_hf": "slic", "kto_paired": "kto-pair"}
+USUAL = (
+    *("sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot", "aot_unpaired"),
+    *("apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm"),
+)
+MODIFIED = (
+    *("ld_alpha=0.0", "ld_alpha=0.4", "ld_alpha=1.0", "f=forward_kl", "f=js_divergence", "hinge,f=js_divergence"),
+    *(f"f=alpha_divergence,trl_coef={coefficient}" for coefficient in (0.25, 0.5, 0.9, 1.0, 2.0)),
+    *("wpo", "mpo 0.8 sigmoid+0.2 bco_pair+1.0 sft"),
+)
+FREE = (*(f"cpo:{form}" for form in ("sigmoid", "hinge", "ipo", "simpo", "simpo,alphapo")), "orpo:odds_term")
+OTHER = {
+    "cdpo": ("cdpo", {}),
+    "slic_hf": ("slic", {}),
+    "dpop": ("dpop", {}),
+    "odpo": ("odpo", {}),
+    "margin": ("odpo", {}),
+    "cal_dpo": ("cal-dpo", {}),
+    "simpo_turbo": ("simpo", {"gamma_over_beta": 0.5}),
+    "ipo_unnormalised": ("ipo", {}),
+}
+USUAL_OTHER = (
+    *("cdpo(label_smoothing=0.2)", "slic_hf(delta=1,norm=False)", "dpop(lam=5)", "odpo/margin", "cal_dpo"),
+    *("simpo_turbo(gamma inside beta)", "ipo_unnormalised", "kto_paired"),
+)
 
 
 def _ours(name):
@@ -29,10 +46,10 @@ def _ours(name):
 
 def _on_tokens(inputs, objective, *, ld_alpha=1.0, wpo=False):
     """Mean loss of a batch of pairs, and its gradient for the policy's token log-probabilities."""
-    policy = _tensor(inputs["policy_token_logps"]).requires_grad_()
-    mask = _tensor(inputs["completion_mask"]).bool()
-    batch = pair_inputs(policy, mask, _tensor(inputs["ref_token_logps"]), ld_alpha=ld_alpha)
-    weights = wpo_weights(policy, _tensor(inputs["log_sum_sq_probs"]), mask) if wpo else None
+    policy = tensor(inputs["policy_token_logps"]).requires_grad_()
+    mask = tensor(inputs["completion_mask"]).bool()
+    batch = pair_inputs(policy, mask, tensor(inputs["ref_token_logps"]), ld_alpha=ld_alpha)
+    weights = wpo_weights(policy, tensor(inputs["log_sum_sq_probs"]), mask) if wpo else None
     n_tokens = float(batch["tokens_chosen"].sum())
     loss = objective.total(batch, len(mask) // 2, n_tokens, weights=weights)
     loss.backward()
@@ -40,31 +57,26 @@ def _on_tokens(inputs, objective, *, ld_alpha=1.0, wpo=False):
 
 
 def _pairwise(inputs, params):
-    smoothing, found = params.get("label_smoothing") or {}, {}
-    for name in (
-        *("sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot", "aot_unpaired"),
-        *("apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm"),
-    ):
-        options = {} if name == "sft" else given(params, "beta")
-        options |= given(smoothing, label_smoothing=name)
+    smoothing = params.get("label_smoothing") or {}
+
+    def run(name):
+        known = parameters(Objective.of(_ours(name)).loss)
+        options = given(params, *(option for option in known if option != "label_smoothing"))
+        if "label_smoothing" in known:
+            options["label_smoothing"] = smoothing.get(name) or 0.0
         options |= given(params, tau="discopop_tau") if name == "discopop" else {}
-        found[name] = _on_tokens(inputs, Objective.of(_ours(name), **options))
-    return found
+        return _on_tokens(inputs, Objective.of(_ours(name), **options))
+
+    return Asked(run, USUAL)
 
 
-class _Modified(dict):
-    """Every modifier's answer, made when it is asked for by the name the case gives it."""
+def _modified(inputs, params):
+    beta = given(params, "beta")
 
-    def __init__(self, inputs, params):
-        self.inputs, self.beta = inputs, given(params, "beta")
-
-    def __contains__(self, key):
-        return True
-
-    def __getitem__(self, key):
+    def run(key):
         if key.startswith("mpo "):
             text = re.sub(r"([\d.]+) (\w+)", lambda part: f"{part[1]}*{_ours(part[2])}", key.removeprefix("mpo "))
-            return _on_tokens(self.inputs, parse_objective(text, **self.beta))
+            return _on_tokens(inputs, parse_objective(text, **beta))
         loss, options = "sigmoid", {}
         for part in key.split(","):
             name, _, value = part.partition("=")
@@ -72,21 +84,24 @@ class _Modified(dict):
                 options[name] = value
             else:
                 loss = name
-        objective = Objective.of(_ours(loss), **self.beta)
+        objective = Objective.of(_ours(loss), **beta)
         if "f" in options:
             divergence = {"js_divergence": "js", "alpha_divergence": "alpha"}.get(options["f"], options["f"])
-            alpha = {"alpha": float(options["trl_coef"]), "alpha_convention": "trl"} if "trl_coef" in options else {}
+            trl = {"alpha_convention": "trl", "max_exponent": 80.0}
+            alpha = {"alpha": float(options["trl_coef"])} | trl if "trl_coef" in options else {}
             objective = with_divergence(objective, divergence, **alpha)
         ld_alpha = float(options.get("ld_alpha", 1.0))
-        return _on_tokens(self.inputs, objective, ld_alpha=ld_alpha, wpo="wpo" in options)
+        return _on_tokens(inputs, objective, ld_alpha=ld_alpha, wpo="wpo" in options)
+
+    return Asked(run, MODIFIED)
 
 
 def _unpaired(inputs, params):
-    policy = _tensor(inputs["policy_logps"]).requires_grad_()
-    kl = {name: _tensor(inputs[f"{name}_logps"]) for name in ("kl_policy", "kl_ref") if inputs.get(f"{name}_logps")}
+    policy = tensor(inputs["policy_logps"]).requires_grad_()
+    kl = {name: tensor(inputs[f"{name}_logps"]) for name in ("kl_policy", "kl_ref") if inputs.get(f"{name}_logps")}
     batch = {
         "policy": policy,
-        "ref": _tensor(inputs["ref_logps"]),
+        "ref": tensor(inputs["ref_logps"]),
         "desirable": torch.tensor([bool(label) for label in inputs["labels"]]),
         **kl,
     }
@@ -105,7 +120,7 @@ def _graded(losses, sides, key="losses"):
 
 
 def _sides(inputs):
-    return [_tensor(inputs[f"policy_{side}"]).requires_grad_() for side in ("chosen", "rejected")]
+    return [tensor(inputs[f"policy_{side}"]).requires_grad_() for side in ("chosen", "rejected")]
 
 
 def _both(chosen, rejected):
@@ -116,55 +131,48 @@ def _both(chosen, rejected):
 
 
 def _reference_free(inputs, params):
-    def rated(name, **options):
-        chosen, rejected = sides = _sides(inputs)
-        batch = _both(chosen, rejected)
-        objective = Objective.of(name, **given(params, "beta"), **options)
-        rewards = objective.rewards(batch)
-        return _graded(objective(batch), sides) | {
-            "chosen_rewards": rewards[0].tolist(),
-            "rejected_rewards": rewards[1].tolist(),
-        }
-
     smoothing, gamma = given(params, "label_smoothing"), given(params, gamma="simpo_gamma")
-    sides = _sides(inputs)
-    odds = _graded(orpo_odds_term(*sides, **given(params, lam="beta")), sides, "beta_times_logsigmoid_logodds")
-    return {
-        "cpo:sigmoid": rated("cpo", nll_weight=0.0, **smoothing),
-        "cpo:hinge": rated("cpo", nll_weight=0.0, form="hinge"),
-        "cpo:ipo": rated("cpo", nll_weight=0.0, form="ipo"),
-        "cpo:simpo": rated("simpo", **gamma, **smoothing),
-        "cpo:simpo,alphapo": rated("alphapo", **gamma, **smoothing, **given(params, alpha="alphapo_alpha")),
-        "orpo:odds_term": odds,
-    }
+
+    def run(name):
+        sides = _sides(inputs)
+        if name == "orpo:odds_term":
+            odds = orpo_odds_term(*sides, **given(params, lam="beta"))
+            return _graded(odds, sides, "beta_times_logsigmoid_logodds")
+        form, _, alphapo = name.removeprefix("cpo:").partition(",")
+        alpha, options, scores = given(params, alpha="alphapo_alpha"), given(params, "beta"), sides
+        if form == "simpo":
+            objective = Objective.of(
+                "alphapo" if alphapo else "simpo", **gamma, **smoothing, **options, **alpha if alphapo else {}
+            )
+        else:
+            objective = Objective.of("cpo", nll_weight=0.0, form=form, **smoothing, **options)
+            scores = [alphapo_score(side, **alpha) for side in sides] if alphapo else sides
+        batch = _both(*scores)
+        chosen, rejected = objective.rewards(batch)
+        logged = {"chosen_rewards": chosen.tolist(), "rejected_rewards": rejected.tolist()}
+        return _graded(objective(batch), sides) | logged
+
+    return Asked(run, FREE)
 
 
 def _other_pairwise(inputs, params):
-    def rated(name, **options):
-        chosen, rejected = sides = _sides(inputs)
-        batch = _both(chosen, rejected)
-        batch |= {name: _tensor(inputs[name]) for name in ("ref_chosen", "ref_rejected", "margin")}
-        return _graded(Objective.of(name, **given(params, "beta"), **options)(batch), sides)
+    def run(name):
+        sides = _sides(inputs)
+        ref = {f"ref_{side}": tensor(inputs[f"ref_{side}"]) for side in SIDES}
+        if name == "kto_paired":
+            return _graded(torch.cat(kto_pair_terms(*sides, *ref.values(), **given(params, "beta"))), sides)
+        ours, options = OTHER[re.match(r"\w+", name)[0]]
+        options = options | {option: float(x) for option, x in re.findall(r"(\w+)=([\d.]+)", name)}
+        margin = {"margin": tensor(inputs["margin"])} if "margin" in inputs else {}
+        objective = Objective.of(ours, **given(params, "beta"), **options)
+        return _graded(objective(_both(*sides) | ref | margin), sides)
 
-    sides = _sides(inputs)
-    kto = kto_pair_terms(
-        *sides, _tensor(inputs["ref_chosen"]), _tensor(inputs["ref_rejected"]), **given(params, "beta")
-    )
-    return {
-        "cdpo(label_smoothing=0.2)": rated("cdpo", label_smoothing=0.2),
-        "slic_hf(delta=1,norm=False)": rated("slic", delta=1.0),
-        "dpop(lam=5)": rated("dpop", lam=5.0),
-        "odpo/margin": rated("odpo"),
-        "cal_dpo": rated("cal-dpo"),
-        "simpo_turbo(gamma inside beta)": rated("simpo", gamma_over_beta=0.5),
-        "ipo_unnormalised": rated("ipo"),
-        "kto_paired": _graded(torch.cat(kto), sides),
-    }
+    return Asked(run, USUAL_OTHER)
 
 
 OPS = {
     "pairwise_losses": _pairwise,
-    "pairwise_modifiers": _Modified,
+    "pairwise_modifiers": _modified,
     "unpaired_loss": _unpaired,
     "reference_free_losses": _reference_free,
     "other_pairwise_losses": _other_pairwise,

@@ -3,7 +3,7 @@
 import torch
 
 from polyculture.align.objectives.modpo import collective_rewards, modpo_loss
-from tests.golden.adapters.given import given
+from tests.golden.adapters.given import given, tensor
 
 LOGS = ("policy_chosen", "policy_rejected", "ref_chosen", "ref_rejected")
 MARGINS = ("margin_rewards_chosen", "margin_rewards_rejected")
@@ -11,8 +11,7 @@ MARGINS = ("margin_rewards_chosen", "margin_rewards_rejected")
 
 def _loss(inputs, params):
     hyper = given(params, "beta", "loss_type") | {"w": tuple(params["w"])}
-    tensors = {name: torch.tensor(inputs[name], dtype=torch.float64) for name in LOGS}
-    tensors |= {name: torch.tensor(inputs[name], dtype=torch.float64) for name in MARGINS}
+    tensors = {name: tensor(inputs[name]) for name in (*LOGS, *MARGINS)}
     policy = [tensors[name].requires_grad_() for name in LOGS[:2]]
     losses = modpo_loss(**tensors, **hyper)
     with torch.no_grad():

@@ -20,7 +20,7 @@ def once(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
 
 def markov(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
     run = run_markov(inputs["start"], [Rule(*rule) for rule in inputs["rules"]], **given(params, "max_steps"))
-    return {"result": run.result, "trace": run.trace}
+    return {"result": run.result, "trace": list(run.trace)}
 
 
 def restricted(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
@@ -28,11 +28,11 @@ def restricted(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]
 
 
 def bins(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
-    return {"probabilities": power_law_bins(inputs["n_instructions"], params["shape"])}
+    return {"probabilities": power_law_bins(inputs["n_instructions"], params["shape"]).tolist()}
 
 
 def split(inputs: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
-    return {"sizes": budget_split(inputs["budget"], inputs["n_instructions"])}
+    return {"sizes": budget_split(inputs["budget"], inputs["n_instructions"]).tolist()}
 
 
 OPS: dict[str, Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]] = {

@@ -4,7 +4,7 @@ import torch
 
 from polyculture.align.objective import Objective
 from polyculture.align.objectives.tdpo import tdpo_inputs
-from tests.golden.adapters.given import given
+from tests.golden.adapters.given import given, tensor
 
 
 def _run(inputs, **hyper):
@@ -19,7 +19,7 @@ def _run(inputs, **hyper):
 
 
 def _from_logits(inputs, params):
-    logits, ref_logits = (torch.tensor(inputs[name], dtype=torch.float64) for name in ("logits", "ref_logits"))
+    logits, ref_logits = (tensor(inputs[name]) for name in ("logits", "ref_logits"))
     labels, beta = torch.tensor(inputs["labels"]), given(params, "beta")
 
     def run(**hyper):
@@ -50,9 +50,7 @@ def _sequence(inputs, params):
     }
 
     def run(**hyper):
-        leaves = {
-            name: torch.tensor([float(x) for x in inputs[name]], dtype=torch.float64).requires_grad_() for name in sides
-        }
+        leaves = {name: tensor(inputs[name]).requires_grad_() for name in sides}
         named = {sides[name]: leaf for name, leaf in leaves.items()}
         nothing = torch.zeros_like(leaves["margin_w"]).detach()
         losses, found = _run(named | {"ref_chosen": nothing, "ref_rejected": nothing}, **hyper, **given(params, "beta"))
