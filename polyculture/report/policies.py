@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from polyculture.report.comparison import Table
 from polyculture.report.document import document
 from polyculture.report.figure import Figure
@@ -11,6 +13,8 @@ from polyculture.studies.rlhf_findings import Found
 
 WHERE: dict[Place, str] = {"inside": "in distribution", "outside": "out of distribution"}
 SHOWN, CHARACTERS = 3, 300
+"""Outputs a policy and characters of each that the page shows."""
+POINTS = 15
 
 
 def render_policies(found: Found, *, title: str, lead: str = "") -> str:
@@ -129,6 +133,11 @@ def _frontier(found: Found, place: Place, *, across: bool) -> Figure:
         )
         labels[name] = [policy.name for policy in policies]
     what = "across inputs" if across else "for one input"
+    line = (
+        f"RL's line goes from KL {learned[0].coefficient:g} to KL {learned[-1].coefficient:g}."
+        if len(learned) > 1
+        else ""
+    )
     return Figure(
         f"frontier-{place}{'-across' if across else ''}",
         Plot(
@@ -137,9 +146,8 @@ def _frontier(found: Found, place: Place, *, across: bool) -> Figure:
             "share of wins over the reference answer",
             curves,
         ),
-        "Up is better, to the right more varied. RL's line goes through its KL coefficients.",
+        f"Up is better, to the right more varied. {line}",
         labels=labels,
-        named={"RL": {i: f"KL {p.coefficient:g}" for i, p in enumerate(learned)}},
     )
 
 
@@ -170,12 +178,20 @@ def _training(found: Found) -> list[Figure]:
         if policy.coefficient is not None
     }
     curves = [
-        Curve(name, [line["kl"] for line in log], [line["reward"] for line in log]) for name, log in logs.items() if log
+        Curve(name, _means([line["kl"] for line in log]), _means([line["reward"] for line in log]))
+        for name, log in logs.items()
+        if log
     ]
     if not curves:
         return []
     plot = Plot("RL's way", "nats from SFT", "reward, in standard deviations of SFT's answers", curves)
-    return [Figure("training", plot, "One point a step; all begin at 0 nats.")]
+    return [Figure("training", plot, f"Means of {POINTS} stretches of the training; all begin at 0 nats.")]
+
+
+def _means(values: list[float]) -> list[float]:
+    """The first value, and the means of POINTS stretches of the others."""
+    parts = np.array_split(np.array(values[1:]), min(POINTS, len(values) - 1) or 1)
+    return [values[0], *(float(part.mean()) for part in parts if len(part))]
 
 
 def _cut(text: str) -> str:

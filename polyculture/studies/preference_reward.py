@@ -127,13 +127,17 @@ def train_reward_model(
         The summary: ``pairs``, ``steps``, ``loss``, ``accuracy`` (of ``held_out``), ``seconds``.
 
     Raises:
-        BadInput: the loss is not finite.
+        BadInput: transformers has no sequence-classification head for the model, or the loss is not finite.
         KeyboardInterrupt: it was asked to stop; a checkpoint is kept.
     """
     started = time.time()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)  # of the new head
-        model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=1, dtype=torch.float32)
+        try:
+            model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=1, dtype=torch.float32)
+        except (ValueError, OSError) as error:
+            first = str(error).strip().splitlines()[0]
+            raise BadInput(f"no reward model can be made of '{base}': {first}; use a model with such a head") from error
     model.config.pad_token_id = pad
     arguments = training.arguments(out, len(pairs))
     arguments.remove_unused_columns = False

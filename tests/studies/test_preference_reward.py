@@ -65,3 +65,8 @@ def test_a_loss_that_is_not_finite_is_refused(tmp_path: Path) -> None:
     training = Training(steps=3, batch_size=8, learning_rate=1e30, warmup=0.0)
     with pytest.raises(BadInput, match="lower its learning rate"):
         train_reward_model(base, pairs(24), tmp_path / "run", training=training, pad=PAD)
+
+
+def test_a_model_without_such_a_head_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="no reward model can be made of"):
+        train_reward_model(tmp_path / "nowhere", pairs(2), tmp_path, training=Training(steps=1), pad=PAD)

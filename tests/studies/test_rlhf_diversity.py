@@ -104,6 +104,7 @@ def test_preferences_are_judged_by_a_second_reward_model(tmp_path: Path) -> None
     assert {"reward", "judge"} <= set(found.stages) and found.control is not None
     assert {"ead", "nli"} <= set(found.policies[SFT].measured["inside"].per_input)
     assert any("overlap" in note for note in found.notes)
+    assert sum("not shown to be better than chance" in note for note in found.notes) == 2, "three pairs can't show it"
     texts = [text for _, outputs in found.examples for own in outputs.values() for text in own]
     assert texts and all(isinstance(text, str) for text in texts)
 
@@ -164,5 +165,6 @@ def test_settings_out_of_range(tmp_path: Path, change: dict[str, Any], message: 
 def test_a_language_model_is_trained_as_in_the_paper_unless_told_otherwise(tmp_path: Path) -> None:
     job = make_study(tmp_path, data="x.jsonl", model="y", rl_steps=7, judge=None)
     assert (job.sft.learning_rate, job.sft.epochs, job.rl.learning_rate) == (3e-5, 1, 1.5e-6)
+    assert (job.rl.minibatch, job.rl.at_once) == (LENGTHS.batch_size, 32), "memory is dear"
     assert (job.rl.steps, job.rl.max_new_tokens, job.rl.epochs) == (7, LENGTHS.max_new_tokens, 4)
     assert np.isclose(job.reward_training.learning_rate or 0, 1e-5)
