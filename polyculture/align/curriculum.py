@@ -1,9 +1,9 @@
 """Curry-DPO: preference pairs in stages from easy to hard, each stage's result the reference of the next.
 
-Curry-DPO: Enhancing Alignment using Curriculum Learning & Ranked Preferences (2024), section 3: of each prompt's ranked
-answers the best is paired with every worse one (:mod:`polyculture.align.ranked`); the pairs are cut into T = 3 stages
-by decreasing gap of the ratings; stage t trains plain DPO from the model of stage t - 1 with a frozen copy of that
-model as reference (:func:`polyculture.align.stages.train_stages`).
+Curry-DPO: Enhancing Alignment using Curriculum Learning & Ranked Preferences (2024, arXiv:2403.07230), section 3: of
+each prompt's ranked answers the best is paired with every worse one (:mod:`polyculture.align.ranked`); the pairs are
+cut into T = 3 stages by decreasing gap of the ratings; stage t trains plain DPO from the model of stage t - 1 with a
+frozen copy of that model as reference (:func:`polyculture.align.stages.train_stages`).
 """
 
 from __future__ import annotations

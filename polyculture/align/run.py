@@ -16,6 +16,7 @@ import numpy as np
 from polyculture.align.columns import with_columns
 from polyculture.align.examples import split_prompt
 from polyculture.align.mixture import Mixture, parse_objective
+from polyculture.align.model_card import write_model_card
 from polyculture.align.modifiers import with_divergence
 from polyculture.align.objective import Objective
 from polyculture.align.run_folder import MODEL, REJECTED, SUMMARY, last_checkpoint, open_run, write_rejected
@@ -274,6 +275,8 @@ def train_on(
     trainer.save_model(str(out / MODEL))
     summary = _summary(job, trainer, trained, rows, held_out, time.time() - started)
     if main:
+        if out == job.out:  # one card for the run: finish writes it for stages
+            write_model_card(out / MODEL, summary, job.settings())
         write_json(out / SUMMARY, summary)
     trainer.accelerator.wait_for_everyone()
     return AlignmentRun(out, summary, resumed="" if checkpoint is None else checkpoint.name)
@@ -301,6 +304,7 @@ def finish(job: Alignment, staged: Any, about: Mapping[str, Any], *, model: Path
         shutil.rmtree(fresh, ignore_errors=True)
         shutil.copytree(model or staged.model, fresh)
         shutil.rmtree(job.out / MODEL, ignore_errors=True)
+        write_model_card(fresh, summary, job.settings())
         fresh.rename(job.out / MODEL)
         write_json(job.out / SUMMARY, summary)
     return AlignmentRun(job.out, summary)

@@ -75,7 +75,8 @@ class FDPG(Sampled):
     """f-DPG: draw the policy to a target distribution by policy gradients on an f-divergence, from its own samples.
 
     The target is the model as it was, tilted by a constraint, by wanted averages of features, or by a reward; rows of
-    data are prompts. Source: Aligning Language Models with Preferences through f-divergence Minimization (2023).
+    data are prompts. Source: Aligning Language Models with Preferences through f-divergence Minimization (2023,
+    arXiv:2302.08215).
 
     Args:
         divergence: from the target: forward_kl (keeps what is diverse in it), reverse_kl (keeps to what is wanted), js

@@ -1,8 +1,9 @@
 """f-DPO: direct preference optimisation that holds the policy to its reference by another divergence.
 
-"Beyond Reverse KL: Generalizing Direct Preference Optimization with Diverse Divergence Constraints" (2024). The policy
-that maximises E_pi[r] - beta D_f(pi || ref) has r(y) = beta f'(pi(y) / ref(y)) + lambda(x) if f' can be inverted and
-is not defined at 0. The lambda of a prompt is the same for both answers to it, so Bradley-Terry leaves
+"Beyond Reverse KL: Generalizing Direct Preference Optimization with Diverse Divergence Constraints" (2024), arXiv
+2309.16240. The policy that maximises E_pi[r] - beta D_f(pi || ref) has r(y) = beta f'(pi(y) / ref(y)) + lambda(x) if f'
+can be inverted and is not defined at 0. The lambda of a prompt is the same for both answers to it, so Bradley-Terry
+leaves
 
     -ln sigmoid(beta f'(u_w) - beta f'(u_l)),   u = pi / ref.
 

@@ -1,8 +1,8 @@
 """MODPO: one policy for a weighted sum of several rewards, by preference optimisation on the pairs of one of them.
 
-"Beyond One-Preference-Fits-All Alignment: Multi-Objective Direct Preference Optimization" (2024). Pairs say which
-answer objective k prefers; the other objectives come in as frozen margin rewards m_i of both answers. The collective
-reward of an answer, s and r its log-probabilities under policy and reference, is
+"Beyond One-Preference-Fits-All Alignment: Multi-Objective Direct Preference Optimization" (2024), arXiv 2310.03708.
+Pairs say which answer objective k prefers; the other objectives come in as frozen margin rewards m_i of both answers.
+The collective reward of an answer, s and r its log-probabilities under policy and reference, is
 
     R = (beta (s - r) - sum_{i != k} w_i m_i) / w_k
 
