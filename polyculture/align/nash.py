@@ -17,11 +17,11 @@ from polyculture.errors import BadInput
 
 
 def preference_matrix(P: ArrayLike, *, tolerance: float = 1e-6) -> np.ndarray:
-    """P as (n, n) float64 with P_ij + P_ji = 1; where it is not so, (P + 1 - P^T) / 2, with a warning.
+    """P as (n, n) float64, as given if P_ij + P_ji = 1; where it is not so, (P + 1 - P^T) / 2, with a warning.
 
     Args:
         P: probabilities that row beats column; the diagonal counts 1/2.
-        tolerance: how far P_ij + P_ji may be from 1 unsaid.
+        tolerance: how far P_ij + P_ji may be from 1, by rounding.
 
     Raises:
         BadInput: it is not square, is empty, or holds what is no probability.
@@ -38,7 +38,7 @@ def preference_matrix(P: ArrayLike, *, tolerance: float = 1e-6) -> np.ndarray:
             "which two responses were shown",
             stacklevel=2,
         )
-    return (given + 1 - given.T) / 2 if off > 0 else given
+    return (given + 1 - given.T) / 2 if off > tolerance else given
 
 
 def exploitability(P: ArrayLike, policy: ArrayLike) -> float:

@@ -44,6 +44,11 @@ def test_win_rates_that_do_not_add_up_are_evened_out_with_a_warning():
     assert preference_matrix(CYCLE).tolist() == CYCLE.tolist()
 
 
+def test_rounded_win_rates_are_taken_as_they_are():
+    rounded = [[0.5, 0.123457], [0.8765434, 0.5]]
+    assert preference_matrix(rounded).tolist() == rounded
+
+
 def test_bad_input():
     for wrong, what in (([[0.5, 1]], "shape"), ([], "shape"), ([[1.5]], "probabilities"), ([[np.nan]], "probabilit")):
         with pytest.raises(BadInput, match=what):
