@@ -20,9 +20,10 @@ def _by_input(inputs, params):
     known = {
         "averaged_distinct_ngrams": partial(distinct_averaged, **_orders(params)),
         "ead_averaged_distinct_ngrams": partial(ead, **_orders(params), **_vocabulary(params)),
+        "cosine_similarity_2d_diversity": partial(ngram_cosine_diversity, **given(params, "n")),
     }
     report = diversity_by_input(
-        inputs["outputs_per_input"], metrics={name: known[name] for name in params.get("metrics", known)}
+        inputs["outputs_per_input"], metrics={name: known[name] for name in params.get("metrics") or known}
     )
     shaped = {}
     for name, found in report.metrics.items():
