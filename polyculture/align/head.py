@@ -66,7 +66,8 @@ def token_log_probs(
 
     Products are in the weight's type (or autocast's), the softmax in float32 (float64 for float64). Gradients, of the
     first order only, flow to whichever of hidden, weight and bias require them. With a frozen head they are formed in
-    the forward pass, and the backward pass is free; otherwise it forms each tile's logits anew.
+    the forward pass, and the backward pass is free; otherwise it forms each tile's logits anew, or, where all rows are
+    one tile, finds its probabilities kept.
 
     Args:
         hidden: (N, H) last hidden states, one row a token to be scored.

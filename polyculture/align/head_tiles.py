@@ -4,14 +4,15 @@ With z the logits of a row, p = softmax(z), q the reference's probabilities and 
 
     d log p_y / d z = 1[v = y] - p_v,        d KL(q || p) / d z = p_v - q_v,
 
-so that nothing of the size of the vocabulary has to be kept: a backward pass forms the logits of a tile anew. Where the
-head is frozen there is nothing to form: the forward pass multiplies both rows with the weight while it has them.
+so that nothing of the size of the vocabulary has to be kept: a backward pass forms the logits of a tile anew, unless
+one tile holds all rows. Where the head is frozen there is nothing to form: the forward pass multiplies both rows with
+the weight while it has them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -68,15 +69,13 @@ class Job:
 
 
 class Tile(NamedTuple):
-    """Some rows: their logits, probabilities p with log of the normaliser, and the same of the reference."""
+    """Some rows: their logits and probabilities p, and the same of the reference."""
 
     rows: slice
     z: Tensor
     p: Tensor
-    log_z: Tensor
-    ref_z: Tensor | None
-    q: Tensor | None
-    ref_log_z: Tensor | None
+    ref_z: Tensor | None = None
+    q: Tensor | None = None
 
 
 def tiles(head: Head, ref: Head | None, job: Job) -> Iterator[Tile]:
@@ -91,12 +90,12 @@ def tiles(head: Head, ref: Head | None, job: Job) -> Iterator[Tile]:
         z = head.logits(rows, spare)
         if job.temperature != 1:
             z = z.to(dtype) / job.temperature
-        log_z = _softmax(z, p[:width])
+        _softmax(z, p[:width])
         if ref is None or ref_spare is None or q is None:
-            yield Tile(rows, z, p[:width], log_z, None, None, None)
+            yield Tile(rows, z, p[:width])
         else:
             ref_z = ref.logits(rows, ref_spare)
-            yield Tile(rows, z, p[:width], log_z, ref_z, q[:width], _softmax(ref_z, q[:width]))
+            yield Tile(rows, z, p[:width], ref_z, _softmax(ref_z, q[:width]))
 
 
 def precision(values: Tensor) -> torch.dtype:
@@ -107,42 +106,47 @@ def precision(values: Tensor) -> torch.dtype:
 def score(tile: Tile, targets: Tensor, statistics: frozenset[str]) -> dict[str, Tensor]:
     """Every score of a tile's rows, each (n,); the probabilities stay as they are."""
     y, p, q = targets[tile.rows], tile.p, tile.q
-    found = {"log_probs": _of_target(tile.z, y, tile.log_z)}
+    log_z = _log_normaliser(tile.z, p)
+    found = {"log_probs": _of_target(tile.z, y, log_z)}
     if "entropy" in statistics:
-        found["entropy"] = (tile.log_z - _expected(p, tile.z)).clamp_(min=0)
+        found["entropy"] = (log_z - _expected(p, tile.z)).clamp_(min=0)
     if "log_sum_sq" in statistics:
         found["log_sum_sq"] = p.square().sum(dim=1).log()
     if "top_k" in statistics:
         found["top_k_mass"], found["top_k_entropy"] = top_k(p)
-    if q is not None and tile.ref_z is not None and tile.ref_log_z is not None:
-        found["ref"] = _of_target(tile.ref_z, y, tile.ref_log_z)
+    if q is not None and tile.ref_z is not None:
+        ref_log_z = _log_normaliser(tile.ref_z, q)
+        found["ref"] = _of_target(tile.ref_z, y, ref_log_z)
         # The difference first: of models that are close, it is far more exact than a difference of two means.
-        ratio, of_normalisers = tile.ref_z.to(p.dtype) - tile.z, tile.ref_log_z - tile.log_z
+        ratio, of_normalisers = tile.ref_z.to(p.dtype) - tile.z, ref_log_z - log_z
         found["kl"] = (_expected(q, ratio) - of_normalisers).clamp_(min=0)
         if "reverse_kl" in statistics:
             found["reverse_kl"] = (of_normalisers - _expected(p, ratio)).clamp_(min=0)
     return found
 
 
-def logit_gradient(tile: Tile, targets: Tensor, of_log_prob: Tensor | None, of_kl: Tensor | None) -> Tensor:
-    """Gradient with respect to a tile's logits, (n, V); overwrites its probabilities.
+def logit_gradient(
+    tile: Tile, targets: Tensor, of_log_prob: Tensor | None, of_kl: Tensor | None, out: Tensor | None = None
+) -> Tensor:
+    """Gradient with respect to a tile's logits, (n, V).
 
     Args:
         tile: the rows.
         targets: (N,) of all rows.
         of_log_prob: (N,) gradient with respect to the target's log-probability, if there is one.
-        of_kl: the same, to KL(q || p).
+        of_kl: the same, to KL(q || p); one of the two is needed.
+        out: (n, V) where it goes; by default over the tile's probabilities.
     """
-    rows, p = tile.rows, tile.p
-    g = None if of_log_prob is None else of_log_prob[rows].to(p.dtype)
-    k = None if of_kl is None else of_kl[rows].to(p.dtype)
+    rows, out = tile.rows, tile.p if out is None else out
+    g = None if of_log_prob is None else of_log_prob[rows].to(out.dtype)
+    k = None if of_kl is None else of_kl[rows].to(out.dtype)
     if k is not None and tile.q is not None:
-        p.mul_((k if g is None else k - g)[:, None]).addcmul_(tile.q, k[:, None], value=-1)
+        torch.mul(tile.p, (k if g is None else k - g)[:, None], out=out).addcmul_(tile.q, k[:, None], value=-1)
     elif g is not None:
-        p.mul_(-g[:, None])
+        torch.mul(tile.p, -g[:, None], out=out)
     if g is not None:
-        p.scatter_add_(1, targets[rows, None], g[:, None])
-    return p
+        out.scatter_add_(1, targets[rows, None], g[:, None])
+    return out
 
 
 def top_k(p: Tensor, k: int = TOP_K) -> tuple[Tensor, Tensor]:
@@ -182,19 +186,26 @@ class HeadScores(torch.autograd.Function):
         names: tuple[str, ...],
         at_once: bool,
     ) -> tuple[Tensor, ...]:
-        """With ``at_once`` the gradients with respect to the hidden states are formed now: the head is frozen."""
+        """With ``at_once`` the gradients with respect to the hidden states are formed now: the head is frozen.
+
+        Otherwise, where all rows are one tile, its probabilities are kept.
+        """
         found = _empty(hidden, names)
         of_log_prob = torch.empty_like(hidden) if at_once else None
         of_kl = torch.empty_like(hidden) if at_once and ref is not None else None
         one = torch.ones(len(targets), dtype=precision(hidden), device=hidden.device)
+        whole: tuple[Tensor | None, ...] | None = None
         for tile in tiles(Head(hidden, weight, bias), ref, job):
             _keep(found, tile, targets, job)
+            if not at_once and len(tile.p) == len(hidden):
+                whole = (tile.p, tile.q)
             if of_kl is not None and tile.q is not None:
                 torch.mm(tile.q.neg_().add_(tile.p).to(weight.dtype), weight, out=of_kl[tile.rows])
             if of_log_prob is not None:
                 torch.mm(logit_gradient(tile, targets, one, None).to(weight.dtype), weight, out=of_log_prob[tile.rows])
         ctx.at_once = at_once
-        kept = (of_log_prob, of_kl) if at_once else (hidden, weight, bias, targets, *(ref or ()))
+        ctx.whole = whole is not None
+        kept = (of_log_prob, of_kl) if at_once else (hidden, weight, bias, targets, *(whole or ref or ()))
         return _finish(ctx, job, found, kept)
 
     @staticmethod
@@ -204,7 +215,9 @@ class HeadScores(torch.autograd.Function):
         g, k = _incoming(ctx, gradients)
         if ctx.at_once:
             return _weighted(ctx.saved_tensors, (g, k)), *(None,) * 7
-        hidden, weight, bias, targets, *ref = ctx.saved_tensors
+        if g is None and k is None:
+            return (None,) * 8
+        hidden, weight, bias, targets, *rest = ctx.saved_tensors
         of_hidden, of_weight, of_bias = (
             torch.zeros_like(values, dtype=dtype) if needed else None
             for values, needed, dtype in zip(
@@ -214,8 +227,15 @@ class HeadScores(torch.autograd.Function):
                 strict=False,
             )
         )
-        for tile in tiles(Head(hidden, weight, bias), Head(*ref) if ref and k is not None else None, ctx.job):
-            into = logit_gradient(tile, targets, g, k)
+        if ctx.whole:  # kept as they are, for a second backward pass
+            p, q = rest
+            formed: Iterable[Tile] = [Tile(slice(0, len(p)), p, p, q=q)]
+            out = torch.empty_like(p)
+        else:
+            formed = tiles(Head(hidden, weight, bias), Head(*rest) if rest and k is not None else None, ctx.job)
+            out = None
+        for tile in formed:
+            into = logit_gradient(tile, targets, g, k, out)
             if of_bias is not None:
                 of_bias += into.sum(dim=0)
             if of_weight is not None:
@@ -249,6 +269,8 @@ class GivenScores(torch.autograd.Function):
         """The gradient of the logits, the only thing here of their size."""
         logits, targets, ref = ctx.saved_tensors
         g, k = _incoming(ctx, gradients)
+        if g is None and k is None:
+            return (None,) * 5
         found = torch.empty_like(logits)
         for tile in tiles(Head(logits), None if ref is None or k is None else Head(ref), ctx.job):
             found[tile.rows] = logit_gradient(tile, targets, g, k)
@@ -299,8 +321,12 @@ def _weighted(parts: tuple[Tensor, ...], weights: tuple[Tensor | None, ...]) -> 
 
 
 def _softmax(z: Tensor, p: Tensor) -> Tensor:
-    """Fills p with softmax(z), and gives the log of the normaliser: the largest entry is exp(0) over it."""
-    torch.softmax(z, dim=1, dtype=p.dtype, out=p)
+    """Fills p with softmax(z)."""
+    return torch.softmax(z, dim=1, dtype=p.dtype, out=p)
+
+
+def _log_normaliser(z: Tensor, p: Tensor) -> Tensor:
+    """Log of the sum of exp(z) of each row: the largest probability is exp(0) over it."""
     return z.amax(dim=1).to(p.dtype) - p.amax(dim=1).log()
 
 

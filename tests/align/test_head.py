@@ -288,7 +288,7 @@ class Watch(TorchDispatchMode):
 
     def __init__(self):
         super().__init__()
-        self.names, self.sizes = set(), [0]
+        self.names, self.sizes = [], [0]
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
@@ -296,7 +296,7 @@ class Watch(TorchDispatchMode):
             [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)] for tree in ((args, kwargs), out)
         )
         held = {leaf.untyped_storage().data_ptr() for leaf in given}
-        self.names.add(str(func))
+        self.names.append(str(func))
         self.sizes += [leaf.numel() for leaf in made if leaf.untyped_storage().data_ptr() not in held]
         return out
 
@@ -340,13 +340,51 @@ def test_no_gradient_is_prepared_where_none_is_wanted():
 
 def test_backward_twice_and_of_the_first_order_only():
     hidden, weight, _, targets = problem(9, 4, 50, bias=False)
-    for head in (weight, weight.detach()):
-        loss = token_log_probs(hidden, head, targets, tile=4).log_probs.square().sum()
+    for head, tile in ((weight, 4), (weight, 9), (weight.detach(), 4)):
+        loss = token_log_probs(hidden, head, targets, tile=tile).log_probs.square().sum()
         first = torch.autograd.grad(loss, hidden, retain_graph=True)[0]
         assert torch.equal(first, torch.autograd.grad(loss, hidden, retain_graph=True)[0])
         (again,) = torch.autograd.grad(loss, hidden, create_graph=True)
         with pytest.raises(RuntimeError, match="once_differentiable"):
             again.sum().backward()
+
+
+@pytest.mark.parametrize("tile", [4, 9])
+def test_scores_without_a_gradient_give_none(tile):
+    hidden, weight, shift, targets = problem(9, 4, 50)
+    ref = [2 * values.detach() for values in (hidden, weight, shift)]
+    for head in ((weight, shift), (weight.detach(), shift.detach())):
+        leaves = [leaf for leaf in (hidden, *head) if leaf.requires_grad]
+
+        def scores(*_, head=head):
+            found = token_log_probs_and_kl(
+                hidden, head[0], targets, ref[0], ref[1], bias=head[1], ref_bias=ref[2], tile=tile
+            )
+            return found.log_probs, found.kl
+
+        assert torch.autograd.gradcheck(scores, leaves, check_undefined_grad=True)
+    logits = (hidden @ weight.T).detach().requires_grad_()
+    ref_logits = 2 * logits.detach()
+
+    def given(_):
+        found = scores_from_logits(logits, targets, ref_logits=ref_logits, tile=tile)
+        return found.log_probs, found.kl
+
+    assert torch.autograd.gradcheck(given, logits, check_undefined_grad=True)
+
+
+def test_rows_of_one_tile_are_multiplied_with_the_weight_once():
+    hidden, weight, _, targets = problem(9, 4, 50, bias=False)
+    found = []
+    for tile in (9, 4):
+        with Watch() as watch:
+            scores = token_log_probs_and_kl(hidden, weight, targets, 2 * hidden, weight, tile=tile)
+            into = gradients((scores.log_probs + 3 * scores.kl).sum(), (hidden, weight))
+        products = sum(name.startswith(("aten.mm", "aten.addmm")) for name in watch.names)
+        found.append((products, into))
+    (once, ours), (twice, expected) = found
+    assert once == 4 and twice == 6 * 3, "policy, reference and two gradients; a tile of three forms two of them again"
+    same(ours, expected)
 
 
 def test_the_tile_is_of_sixteen_mebibytes_but_not_less_than_128_rows():
