@@ -23,11 +23,12 @@ sigmoid flattens in so few steps, so that the reference has no say.
 
 The control shuffles the ratings within each prompt: every arm's gain must vanish.
 
-History: a timing trial at one seed used beta .1 and 40 steps a stage, where new references made no difference. The first
-full run, of 30 steps a stage at beta 1, failed the same check, with three stages ahead of one by .23 (.13 to .34) and of
-a random order by .01 (-.20 to .22). A look at three seeds with 100 steps had curry farther than pooled in each, so the
-stages were lengthened to 80 steps, towards the paper's proportions, and the result kept as it came; the lead over one
-stage was gone. An arm "curry with the base as reference" was dropped for time; it was worse by .33 (.12 to .54).
+History: a timing trial at one seed used beta .1 and 40 steps a stage, where new references made no difference. The
+first full run, of 30 steps a stage at beta 1, failed the same check, with three stages ahead of one by .23 (.13 to .34)
+and of a random order by .01 (-.20 to .22). A look at three seeds with 100 steps had curry farther than pooled in each,
+so the stages were lengthened to 80 steps, towards the paper's proportions, and the result kept as it came; the lead
+over one stage was gone. An arm "curry with the base as reference" was dropped for time; it was worse by .33 (.12 to
+.54).
 
 The models of all seeds, on true and on shuffled ratings, train side by side as one stack of weights: each is what it
 would be alone, for Adam works on each weight by itself.

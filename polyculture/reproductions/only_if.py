@@ -12,7 +12,8 @@ many rules, one domain; (c) four times the examples of 4 rules leave unseen rule
 
 The paper needs hundreds of rules where 30 are too few here, since its patterns are longer; the shape is the same, the
 numbers are not comparable. At smoke scale there are 8 letters, strings of 4, 4 or 48 rules, 4 000 examples, one seed
-and control (a) alone, a size chosen among some ten to fit a few seconds and to show the gap; after 340 steps how far 48 rules carry still depends on the seed.
+and control (a) alone, a size chosen among some ten to fit a few seconds and to show the gap; after 340 steps how far 48
+rules carry still depends on the seed.
 """
 
 from __future__ import annotations
