@@ -49,56 +49,118 @@ def align(
         str | None, typer.Option(help="What the policy is compared with.", show_default="the model before training")
     ] = None,
     held_out: Annotated[
-        str, typer.Option(help="Share of the prompts that is watched and not trained on, or a file of held-out rows.")
+        str,
+        typer.Option(
+            help="Share of the prompts that is watched and not trained on, or a file of held-out rows.",
+            rich_help_panel="Data",
+        ),
     ] = "0.05",
-    epochs: Annotated[float, typer.Option(help="Passes over the data.")] = 1.0,
-    steps: Annotated[int | None, typer.Option(help="Optimiser steps, in place of epochs.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Examples at once on each device.")] = 8,
-    accumulate: Annotated[int, typer.Option(help="Batches of one optimiser step.")] = 1,
-    learning_rate: Annotated[
-        float | None, typer.Option(help="The highest.", show_default="1e-6, 1e-5 for an adapter")
+    epochs: Annotated[float, typer.Option(help="Passes over the data.", rich_help_panel="Training")] = 1.0,
+    steps: Annotated[
+        int | None, typer.Option(help="Optimiser steps, in place of epochs.", rich_help_panel="Training")
     ] = None,
-    max_length: Annotated[int, typer.Option(help="Most tokens of a prompt and an answer.")] = 1024,
-    lora: Annotated[int | None, typer.Option(help="Rank of a LoRA adapter to train instead of the model.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="Of the weights in memory: float32, bfloat16, auto.")] = None,
-    bf16: Annotated[bool | None, typer.Option(help="Compute in bfloat16.", show_default="on a GPU")] = None,
+    batch_size: Annotated[int, typer.Option(help="Examples at once on each device.", rich_help_panel="Training")] = 8,
+    accumulate: Annotated[int, typer.Option(help="Batches of one optimiser step.", rich_help_panel="Training")] = 1,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(help="The highest.", show_default="1e-6, 1e-5 for an adapter", rich_help_panel="Training"),
+    ] = None,
+    max_length: Annotated[
+        int, typer.Option(help="Most tokens of a prompt and an answer.", rich_help_panel="Training")
+    ] = 1024,
+    lora: Annotated[
+        int | None,
+        typer.Option(help="Rank of a LoRA adapter to train instead of the model.", rich_help_panel="Training"),
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="Of the weights in memory: float32, bfloat16, auto.", rich_help_panel="Training")
+    ] = None,
+    bf16: Annotated[
+        bool | None, typer.Option(help="Compute in bfloat16.", show_default="on a GPU", rich_help_panel="Training")
+    ] = None,
     gradient_checkpointing: Annotated[
-        bool, typer.Option("--gradient-checkpointing", help="Hold fewer activations, compute them twice.")
+        bool,
+        typer.Option(
+            "--gradient-checkpointing", help="Hold fewer activations, compute them twice.", rich_help_panel="Training"
+        ),
     ] = False,
     save_every: Annotated[
-        int | None, typer.Option(help="Steps from one checkpoint to the next.", show_default="about ten checkpoints")
+        int | None,
+        typer.Option(
+            help="Steps from one checkpoint to the next.",
+            show_default="about ten checkpoints",
+            rich_help_panel="Training",
+        ),
     ] = None,
     training: Annotated[
         list[str] | None,
-        typer.Option("--training", help="Any other of transformers' TrainingArguments: --training optim=adafactor."),
+        typer.Option(
+            "--training",
+            help="Any other of transformers' TrainingArguments: --training optim=adafactor.",
+            rich_help_panel="Training",
+        ),
     ] = None,
     column: Annotated[
         list[str] | None,
-        typer.Option(help="A column that the objective needs: NAME=NUMBER, NAME=column:OTHER, NAME=python:MODULE:FUN."),
+        typer.Option(
+            help="A column that the objective needs: NAME=NUMBER, NAME=column:OTHER, NAME=python:MODULE:FUN.",
+            rich_help_panel="Data",
+        ),
     ] = None,
     margin_rewards: Annotated[
-        str | None, typer.Option(help="modpo: rewards of the other objectives: length,python:MODULE:FUN,implicit:DIR.")
+        str | None,
+        typer.Option(
+            help="modpo: rewards of the other objectives: length,python:MODULE:FUN,implicit:DIR.",
+            rich_help_panel="Data",
+        ),
     ] = None,
     divergence: Annotated[
-        str | None, typer.Option(help="Hold to the reference by forward_kl, js or alpha:0.3 in place of reverse KL.")
+        str | None,
+        typer.Option(
+            help="Hold to the reference by forward_kl, js or alpha:0.3 in place of reverse KL.",
+            rich_help_panel="Variants",
+        ),
     ] = None,
-    ld_alpha: Annotated[float, typer.Option(help="LD: weight of tokens beyond a pair's shorter answer.")] = 1.0,
-    wpo: Annotated[bool, typer.Option("--wpo", help="WPO: weigh pairs by how likely the policy writes them.")] = False,
+    ld_alpha: Annotated[
+        float, typer.Option(help="LD: weight of tokens beyond a pair's shorter answer.", rich_help_panel="Variants")
+    ] = 1.0,
+    wpo: Annotated[
+        bool,
+        typer.Option(
+            "--wpo", help="WPO: weigh pairs by how likely the policy writes them.", rich_help_panel="Variants"
+        ),
+    ] = False,
     refresh: Annotated[
-        str | None, typer.Option(help="TR-DPO: ALPHA,STEPS of a reference that follows the policy, as in 0.6,512.")
+        str | None,
+        typer.Option(
+            help="TR-DPO: ALPHA,STEPS of a reference that follows the policy, as in 0.6,512.",
+            rich_help_panel="Variants",
+        ),
     ] = None,
     watch_every: Annotated[
-        int | None, typer.Option(help="Steps from one evaluation to the next.", show_default="about ten evaluations")
+        int | None,
+        typer.Option(
+            help="Steps from one evaluation to the next.", show_default="about ten evaluations", rich_help_panel="Watch"
+        ),
     ] = None,
-    watch_prompts: Annotated[int, typer.Option(help="Held-out prompts that are sampled; 0 does not watch.")] = 32,
-    watch_samples: Annotated[int, typer.Option(help="Samples of each.")] = 4,
-    watch_tokens: Annotated[int, typer.Option(help="Most tokens of a sample.")] = 64,
+    watch_prompts: Annotated[
+        int, typer.Option(help="Held-out prompts that are sampled; 0 does not watch.", rich_help_panel="Watch")
+    ] = 32,
+    watch_samples: Annotated[int, typer.Option(help="Samples of each.", rich_help_panel="Watch")] = 4,
+    watch_tokens: Annotated[int, typer.Option(help="Most tokens of a sample.", rich_help_panel="Watch")] = 64,
     reward: Annotated[
-        str, typer.Option(help="Of samples: a quality scorer, python:MODULE:FUNCTION, or none.")
+        str,
+        typer.Option(help="Of samples: a quality scorer, python:MODULE:FUNCTION, or none.", rich_help_panel="Watch"),
     ] = "heuristic",
-    embedder: Annotated[str, typer.Option(help="Of the samples' Vendi scores: tfidf, minilm, ...")] = "tfidf",
-    alarm: Annotated[str, typer.Option(help="At signs of over-optimisation: warn, stop, or off.")] = "warn",
-    cpu: Annotated[bool, typer.Option("--cpu", help="Use the CPU even where there is a GPU.")] = False,
+    embedder: Annotated[
+        str, typer.Option(help="Of the samples' Vendi scores: tfidf, minilm, ...", rich_help_panel="Watch")
+    ] = "tfidf",
+    alarm: Annotated[
+        str, typer.Option(help="At signs of over-optimisation: warn, stop, or off.", rich_help_panel="Watch")
+    ] = "warn",
+    cpu: Annotated[
+        bool, typer.Option("--cpu", help="Use the CPU even where there is a GPU.", rich_help_panel="Training")
+    ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Remove what an earlier run left in the folder.")] = False,
     on_bad_row: options.OnBadRow = "error",
     split: options.Split = "train",
