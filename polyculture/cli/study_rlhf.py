@@ -50,7 +50,7 @@ def rlhf_diversity(
     kl: Annotated[str, typer.Option(help="KL coefficients of RL, with commas between.")] = "0.5,0.2,0.05",
     control: Annotated[
         str, typer.Option(help="One more KL coefficient, so large that RL can't leave SFT, or none.")
-    ] = "10",
+    ] = "1000",
     prompts: Annotated[int, typer.Option(help="Prompts to test on, of either kind; the paper's 500.", min=2)] = 100,
     samples: Annotated[int, typer.Option(help="Outputs a prompt.", min=2)] = 16,
     best_of: Annotated[int, typer.Option(help="n of best-of-n.", min=2)] = 16,

@@ -23,6 +23,10 @@ from polyculture.space.embedders import Embedder
 
 RESAMPLES = 2000
 ROUNDING = 1e-9
+NGRAMS = 5
+"""The longest n-grams of the paper's metrics."""
+LENGTHENED = 1.1
+"""Outputs this many times as long are said to be longer."""
 BLOCK = 2**20
 """Values resampled at once."""
 SFT, BEST = "SFT", "best-of-n"
@@ -308,3 +312,25 @@ def control_differences(policies: Mapping[str, Policy], control: str) -> dict[st
         found[f"win, {place}"] = mean(held.wins - sft.wins)
         found[f"{HEADLINE} per input, {place}"] = mean(held.per_input[HEADLINE] - sft.per_input[HEADLINE])
     return found
+
+
+def length_notes(policies: Mapping[str, Policy]) -> list[str]:
+    """What the lengths of outputs do to measures of n-grams, where it matters.
+
+    Args:
+        policies: by name.
+    """
+    lengths = {name: policy.measured["inside"].length for name, policy in policies.items()}
+    shortest, longest = min(lengths, key=lambda n: lengths[n]), max(lengths, key=lambda n: lengths[n])
+    notes = []
+    if lengths[shortest] < NGRAMS:
+        notes.append(
+            f"Outputs of {shortest} have {lengths[shortest]:.1f} words; ead and distinct count n-grams of up to "
+            f"{NGRAMS} words, of which shorter outputs have none, and so look less varied."
+        )
+    if lengths[longest] > LENGTHENED * lengths[shortest]:
+        notes.append(
+            f"Outputs of {longest} have {lengths[longest]:.1f} words, those of {shortest} {lengths[shortest]:.1f}: "
+            "longer ones repeat n-grams more often, so differences in diversity are partly of length."
+        )
+    return notes

@@ -171,6 +171,21 @@ def train_reward_model(
     return summary
 
 
+def beats_chance(accuracy: float, n: int) -> bool:
+    """Whether the 95 % interval (Wilson) of an accuracy lies above one half.
+
+    >>> beats_chance(0.7, 10), beats_chance(0.7, 100)
+    (False, True)
+
+    Args:
+        accuracy: share of right ones.
+        n: of how many.
+    """
+    from scipy.stats import binomtest
+
+    return bool(binomtest(round(n * accuracy), n).proportion_ci(method="wilson").low > 0.5)
+
+
 def _padded(rows: Sequence[Tokens], pad: int) -> dict[str, Tensor]:
     longest = max(map(len, rows))
     ids = torch.tensor([[*row, *[pad] * (longest - len(row))] for row in rows])

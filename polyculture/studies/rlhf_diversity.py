@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from polyculture.align.encoding import Encoded, Encoder
+from polyculture.align.examples import prompt_text
 from polyculture.align.policy_samples import end_tokens, pad_token, sample_policy
 from polyculture.align.run import Alignment, align
 from polyculture.align.run_folder import MODEL, SUMMARY, open_run
@@ -34,17 +35,17 @@ from polyculture.studies.best_of_n import best_of_n
 from polyculture.studies.policy_comparison import (
     BEST,
     SFT,
-    Measures,
     Place,
     Policy,
     claims_of,
     control_differences,
+    length_notes,
     measured,
     nearest_to_best_of_n,
     win_values,
 )
 from polyculture.studies.policy_gradient import train_policy
-from polyculture.studies.preference_reward import RewardModel, train_reward_model
+from polyculture.studies.preference_reward import RewardModel, beats_chance, train_reward_model
 from polyculture.studies.rlhf_data import (
     Inputs,
     Material,
@@ -55,10 +56,11 @@ from polyculture.studies.rlhf_data import (
 )
 from polyculture.studies.rlhf_findings import Found
 from polyculture.studies.rlhf_judge import Judge, by_model, by_text
-from polyculture.studies.rlhf_settings import TINY, RLHFStudy
+from polyculture.studies.rlhf_settings import TINY, RLHFStudy, measures_of
 from polyculture.studies.word_wishes import SYNTHETIC, save_tiny_model
 
 SCALING_PROMPTS, SCALING_SAMPLES = 128, 4
+FEWEST_PAIRS = 10
 Tokens = list[int]
 
 
@@ -136,6 +138,7 @@ class _Run:
             f"The claims are of {rl}: of RL's policies its win rate in distribution ({learned:.1%}) is nearest to "
             f"best-of-n's ({best:.1%})."
         )
+        self.notes += length_notes(policies)
         return Found(
             policies,
             claims_of(policies, rl),
@@ -226,12 +229,9 @@ class _Run:
         self.judge, self.judge_name = self._judge(own_judge)
 
     def _doubt(self, name: str) -> None:
-        """Note a reward model that tells held-out preferences no better than chance, by an interval of 95 %."""
-        from scipy.stats import binomtest
-
-        stage = self.stages[name]
-        n, right = stage["held_out"], stage["accuracy"]
-        if n and binomtest(round(n * right), n).proportion_ci(method="wilson").low <= 0.5:
+        """Note a reward model that tells held-out preferences no better than chance."""
+        n, right = self.stages[name]["held_out"], self.stages[name]["accuracy"]
+        if n and not beats_chance(right, n):
             what = "reward model" if name == "reward" else "judge"
             self.notes.append(
                 f"The {what} has {right:.0%} of {n} held-out preferences right, which is not shown to be better than "
@@ -249,13 +249,18 @@ class _Run:
             some = rng.permutation(len(self.prompts))[: self.job.comparisons]
             drawn = self._draw(self.model, [self.prompts[i] for i in some], 2, seed=self.job.seed + 1)
             texts = [self._texts(both) for both in drawn]
-            asked = [self.material.examples[i].prompt for i in some]
+            asked = [prompt_text(self.material.examples[i].prompt) for i in some]
             scores = [self.material.reward(asked, [both[side] for both in texts]) for side in (0, 1)]
             rows = [
                 (self.prompts[i], *(both if a > b else both[::-1]))
                 for i, both, a, b in zip(some, drawn, *scores, strict=True)
                 if a != b
             ]
+            if len(rows) < FEWEST_PAIRS:
+                raise BadInput(
+                    f"{self.material.reward_name} tells {len(rows)} of {len(some)} pairs of SFT's answers apart, which "
+                    "is too few to learn a reward from; use one that is finer, or more comparisons"
+                )
             write_json(path, rows)
         return [Encoded(p, (a, b), {}) for p, a, b in json.loads(path.read_text(encoding="utf-8"))]
 
@@ -360,7 +365,7 @@ class _Run:
             for name, held in outputs.items()
             for place in self.places
         }
-        diversity = _measures(self.job).of(texts)
+        diversity = measures_of(self.job).of(texts)
         found = {}
         for name, held in outputs.items():
             by_place: dict[Place, Any] = {}
@@ -379,16 +384,3 @@ class _Run:
             found[name] = Policy(name, by_place, kl, coefficients.get(name))
         self.stages["measuring"] = {"seconds": round(time.time() - started, 3)}
         return found
-
-
-def _measures(job: RLHFStudy) -> Measures:
-    from polyculture.measure.per_input import default_metrics, nli_diversity
-    from polyculture.space.embedders import make_embedder
-
-    metrics = default_metrics()
-    if job.nli is not None:
-        from polyculture.functions import named_function
-
-        classify = named_function(job.nli)
-        metrics["nli"] = lambda texts: nli_diversity(texts, classify)
-    return Measures(metrics, None if job.embedder == "none" else make_embedder(job.embedder))

@@ -10,6 +10,7 @@ from typing import Any
 from polyculture.align.training import Training
 from polyculture.errors import BadInput
 from polyculture.files import content_hash, plain
+from polyculture.studies.policy_comparison import Measures
 from polyculture.studies.policy_gradient import PolicyGradient
 from polyculture.studies.word_wishes import SYNTHETIC
 
@@ -99,7 +100,7 @@ class RLHFStudy:
     best_of: int = 16
     pool: int | None = None
     kl: tuple[float, ...] = (0.5, 0.2, 0.05)
-    control: float | None = 10.0
+    control: float | None = 1000.0
     temperature: float = 1.0
     top_p: float = 1.0
     max_length: int = 512
@@ -168,3 +169,25 @@ def make_study(out: Path, *, data: str = SYNTHETIC, model: str = TINY, **given: 
         ),
         **told,
     )
+
+
+def measures_of(job: RLHFStudy) -> Measures:
+    """What a study measures outputs with: the paper's metrics, and the embedder and NLI function it names.
+
+    Args:
+        job: the study.
+
+    Raises:
+        BadInput: the embedder or the function can't be had.
+        UnknownMethod: there is no such embedder.
+    """
+    from polyculture.measure.per_input import default_metrics, nli_diversity
+    from polyculture.space.embedders import make_embedder
+
+    metrics = default_metrics()
+    if job.nli is not None:
+        from polyculture.functions import named_function
+
+        classify = named_function(job.nli)
+        metrics["nli"] = lambda texts: nli_diversity(texts, classify)
+    return Measures(metrics, None if job.embedder == "none" else make_embedder(job.embedder))

@@ -108,7 +108,7 @@ _PLACE = {word: i for i, word in enumerate(WORDS)}
 
 
 def save_tiny_model(folder: Path, *, seed: int = 0, width: int = 64) -> Path:
-    """Save an untrained Llama of some hundred thousand weights and a tokenizer of the task's words.
+    """Save an untrained Llama of ninety thousand weights and a tokenizer of the task's words.
 
     Args:
         folder: where to.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from polyculture.studies.policy_comparison import (
     Policy,
     claims_of,
     control_differences,
+    length_notes,
     mean,
     nearest_to_best_of_n,
     over_draws,
@@ -114,3 +116,13 @@ def test_the_best_of_sets_that_share_nothing() -> None:
     assert all(len(set(one.tolist())) == 4 for one in subsets(5, 4, 3, rng))
     with pytest.raises(BadInput, match="smaller than best of 5"):
         subsets(4, 5, 1, rng)
+
+
+def test_lengths_that_matter_are_noted() -> None:
+    def policies(*lengths: float) -> dict[str, Policy]:
+        held = [replace(of(0.5, 0.5)["inside"], length=length) for length in lengths]
+        return {f"p{i}": Policy(f"p{i}", {"inside": one}) for i, one in enumerate(held)}
+
+    assert length_notes(policies(6.0, 6.1)) == []
+    short, long = length_notes(policies(2.0, 8.0))
+    assert "Outputs of p0 have 2.0 words" in short and "Outputs of p1 have 8.0 words, those of p0 2.0" in long

@@ -120,6 +120,20 @@ def test_demonstrations_with_a_reward_of_ones_own(tmp_path: Path) -> None:
     assert "nothing is said about generalisation" in found.notes[0]
 
 
+@pytest.mark.slow
+def test_a_reward_that_tells_nothing_apart_is_refused(tmp_path: Path) -> None:
+    reward = "python:tests.studies.test_rlhf_diversity:indifferent"
+    rows = [{"prompt": f"Count from {i}:", "completion": f" {i} {i + 1}"} for i in range(30)]
+    (tmp_path / "data.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    job = small(tmp_path / "out", data=str(tmp_path / "data.jsonl"), reward=reward, max_length=48, max_new_tokens=6)
+    with pytest.raises(BadInput, match="tells 0 of 27 pairs of SFT's answers apart"):
+        run_study(job)
+
+
+def indifferent(prompts: list[str], answers: list[str]) -> list[float]:
+    return [0.0 for _ in answers]
+
+
 def digits(prompts: list[str], answers: list[str]) -> list[float]:
     return [float(sum(letter.isdigit() for letter in answer)) + len(answer) / 100 for answer in answers]
 
