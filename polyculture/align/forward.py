@@ -218,12 +218,10 @@ def _replaced(head: nn.Module, instead: Callable[[Tensor], Any]) -> Iterator[Non
 
 
 def _attention(model: Any, visible: Tensor) -> Tensor:
+    """What is added to the scores. Given truth values, sdpa would make this anew in every layer, and keep it."""
     inner = model
     while hasattr(inner, "module"):
         inner = inner.module
-    if getattr(inner.config, "_attn_implementation", "") == "sdpa":
-        return visible
-    # Others add the mask to the scores.
     dtype = torch.get_autocast_dtype(visible.device.type) if torch.is_autocast_enabled(visible.device.type) else None
     dtype = dtype or inner.dtype
     return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill(~visible, torch.finfo(dtype).min)

@@ -9,9 +9,10 @@ b-th example, so that of pairs the chosen come first.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -52,11 +53,7 @@ class Layout:
         apart = sum(len(e.prompt) * len(e.completions) + sum(map(len, e.completions)) for e in examples)
         together = sum(len(e.prompt) + sum(map(len, e.completions)) for e in examples)
         longest = max((len(c) for e in examples for c in e.completions), default=0)
-        put = _Placed(width=width, batch=len(examples), longest=longest)
-        shared = self.share and together < SAVING * apart
-        for b, example in enumerate(examples):
-            put.add_shared(b, example) if shared else put.add_apart(b, example)
-        batch = put.tensors(self.pad, shared=shared)
+        batch = _placed(examples, width, longest, self.pad, shared=self.share and together < SAVING * apart)
         batch |= {
             "index": torch.tensor([index for index, _, _ in rows]),
             "desirable": torch.tensor([example.desirable for example in examples]),
@@ -64,83 +61,66 @@ class Layout:
         for name in examples[0].numbers:
             batch[name] = _column(name, examples)
         if "ref" in rows[0][2]:
-            batch["ref_logps"] = put.scattered([more["ref"] for _, _, more in rows])
+            batch["ref_logps"] = _scattered([more["ref"] for _, _, more in rows], width, longest)
         return batch
 
 
-@dataclass
-class _Placed:
-    width: int
-    batch: int
-    longest: int
-    tokens: list[list[int]] = field(default_factory=list)
-    positions: list[list[int]] = field(default_factory=list)
-    segments: list[list[int]] = field(default_factory=list)
-    source: list[tuple[int, int]] = field(default_factory=list)  # row and column of the position that predicts
-    targets: list[int] = field(default_factory=list)
-    slot: list[int] = field(default_factory=list)
+def _placed(examples: Sequence[Encoded], width: int, longest: int, pad: int, *, shared: bool) -> dict[str, Any]:
+    """The tokens of a batch and where they lie.
 
-    def add_shared(self, b: int, example: Encoded) -> None:
-        row, start = len(self.tokens), len(example.prompt)
-        tokens, positions, segments = list(example.prompt), list(range(start)), [0] * start
-        for k, completion in enumerate(example.completions):
-            first = len(tokens)
-            self._note(b, k, completion, row, [start - 1, *range(first, first + len(completion) - 1)])
-            tokens += completion
-            positions += range(start, start + len(completion))
-            segments += [k + 1] * len(completion)
-        self.tokens.append(tokens)
-        self.positions.append(positions)
-        self.segments.append(segments)
-
-    def add_apart(self, b: int, example: Encoded) -> None:
-        for k, completion in enumerate(example.completions):
-            row, start = len(self.tokens), len(example.prompt)
-            self._note(b, k, completion, row, list(range(start - 1, start - 1 + len(completion))))
-            self.tokens.append([*example.prompt, *completion])
-
-    def _note(self, b: int, k: int, completion: list[int], row: int, columns: list[int]) -> None:
-        self.source += [(row, column) for column in columns]
-        self.targets += completion
-        start = (k * self.batch + b) * self.longest
-        self.slot += range(start, start + len(completion))
-
-    def tensors(self, pad: int, *, shared: bool) -> dict[str, Any]:
-        length = max(map(len, self.tokens))
-        batch: dict[str, Any] = {"input_ids": _padded(self.tokens, pad, length)}
-        if shared:
-            batch["position_ids"] = _padded(self.positions, 0, length)
-            batch["visible"] = _visible(_padded(self.segments, -1, length))
-        mask = torch.zeros(self.width * self.batch * self.longest, dtype=torch.bool)
-        slot = torch.tensor(self.slot, dtype=torch.long)
-        mask[slot] = True
-        return batch | {
-            "source": torch.tensor([row * length + column for row, column in self.source], dtype=torch.long),
-            "targets": torch.tensor(self.targets, dtype=torch.long),
-            "slot": slot,
-            "mask": mask.view(self.width * self.batch, self.longest),
-        }
-
-    def scattered(self, values: Sequence[Sequence[Sequence[float]]]) -> Tensor:
-        """(K B, T) of a number a token of every completion of every example."""
-        out = torch.zeros(self.width * self.batch, self.longest)
-        for b, of_example in enumerate(values):
-            for k, one in enumerate(of_example):
-                out[k * self.batch + b, : len(one)] = torch.as_tensor(one, dtype=torch.float32)
-        return out
+    Args:
+        examples: of the batch.
+        width: most completions of an example.
+        longest: most tokens of a completion.
+        pad: id of the padding token.
+        shared: whether an example is one row, or each of its completions.
+    """
+    several = [(b, tuple(enumerate(example.completions))) for b, example in enumerate(examples)]
+    rows = several if shared else [(b, (one,)) for b, completions in several for one in completions]
+    length = max(len(examples[b].prompt) + sum(len(c) for _, c in completions) for b, completions in rows)
+    ids = np.full((len(rows), length), pad, dtype=np.int64)
+    positions = np.zeros_like(ids)
+    visible = np.tile(np.tri(length if shared else 0, dtype=bool), (len(rows), 1, 1, 1))
+    source, targets, slot = [], [], []
+    for row, (b, completions) in enumerate(rows):
+        first = start = len(examples[b].prompt)
+        ids[row, :start] = examples[b].prompt
+        positions[row, :start] = np.arange(start)
+        for k, completion in completions:
+            end = first + len(completion)
+            ids[row, first:end] = completion
+            positions[row, first:end] = np.arange(start, start + len(completion))
+            visible[row, 0, first:end, start:first] = False  # the completions before it
+            columns = np.arange(first - 1, end - 1)
+            columns[:1] = start - 1  # the prompt's end predicts the first token
+            source.append(row * length + columns)
+            targets.append(ids[row, first:end])
+            slot.append((k * len(examples) + b) * longest + np.arange(len(completion)))
+            first = end
+        visible[row, 0, first:] = False
+    batch: dict[str, Any] = {"input_ids": torch.from_numpy(ids)}
+    if shared:
+        every = np.arange(length)
+        visible[..., every, every] = True  # padding sees itself: a row of a softmax over nothing would be NaN
+        batch |= {"position_ids": torch.from_numpy(positions), "visible": torch.from_numpy(visible)}
+    mask = torch.zeros(width * len(examples), longest, dtype=torch.bool)
+    places = torch.from_numpy(np.concatenate(slot))
+    mask.view(-1)[places] = True
+    return batch | {
+        "source": torch.from_numpy(np.concatenate(source)),
+        "targets": torch.from_numpy(np.concatenate(targets)),
+        "slot": places,
+        "mask": mask,
+    }
 
 
-def _visible(segments: Tensor) -> Tensor:
-    """(rows, 1, length, length): whether the query (third axis) sees the key (fourth)."""
-    query, key = segments[:, :, None], segments[:, None, :]
-    length = segments.shape[1]
-    causal = torch.ones(length, length, dtype=torch.bool).tril()
-    # Padding sees itself alone: a row of a softmax over nothing would be NaN.
-    return ((causal & ((key == 0) | (key == query)) & (query >= 0)) | torch.eye(length, dtype=torch.bool))[:, None]
-
-
-def _padded(rows: Sequence[Sequence[int]], pad: int, length: int) -> Tensor:
-    return torch.tensor([[*row, *[pad] * (length - len(row))] for row in rows], dtype=torch.long)
+def _scattered(values: Sequence[Sequence[Sequence[float]]], width: int, longest: int) -> Tensor:
+    """(K B, T) of a number a token of every completion of every example."""
+    out = np.zeros((width * len(values), longest), dtype=np.float32)
+    for b, of_example in enumerate(values):
+        for k, one in enumerate(of_example):
+            out[k * len(values) + b, : len(one)] = one
+    return torch.from_numpy(out)
 
 
 def _column(name: str, examples: Sequence[Encoded]) -> Tensor:
