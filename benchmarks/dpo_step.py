@@ -8,6 +8,7 @@ beforehand, untimed, on both sides. TRL is told not to use its bfloat16 and its 
 
 from __future__ import annotations
 
+import gc
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,9 +62,7 @@ def rows(quick: bool) -> list[Row]:
             found.append(_training(f"dpo-{shape}-prompts-{vocabulary}", size))
     vocabulary = vocabularies[1]
     found.append(
-        _training(
-            f"dpo-checkpointing-{vocabulary}", Size(vocabulary, *long, checkpointing=True, **more | {"steps": 2})
-        )
+        _training(f"dpo-checkpointing-{vocabulary}", Size(vocabulary, *long, checkpointing=True, **more | {"steps": 2}))
     )
     size = Size(vocabulary, *long, **more)
     found.append(
@@ -210,6 +209,7 @@ def _trl(size: Size) -> Call:
 
 
 def _steps(made: Any) -> Call:
+    gc.freeze()  # train() begins with a collection, which would go through everything that the libraries made
     first: list[dict[str, float]] = []
 
     def call() -> list[dict[str, float]]:
