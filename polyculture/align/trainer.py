@@ -221,7 +221,8 @@ class AlignmentTrainer(Trainer):
         if self.wpo and passed.statistics is not None:
             weights = wpo_weights(passed.log_probs, passed.statistics["log_sum_sq"], inputs["mask"])
         counts = self.counts([inputs]) if num_items_in_batch is None else num_items_in_batch
-        loss = self.objective.total(given, float(counts[0]), float(counts[1]), weights=weights)
+        examples, tokens = counts.tolist()
+        loss = self.objective.total(given, examples, tokens, weights=weights)
         self._check_finite(loss, inputs)
         self._metrics["train" if model.training else "eval"].add(self.objective, given)
         if model.training:

@@ -15,10 +15,11 @@ LOGGED = {"policy": "logps", "mean": "logps_per_token", "kl": "kl"}
 
 
 class MetricSums:
-    """Sums and counts of metrics since they were last read."""
+    """Sums and counts of metrics since they were last read; the sums stay on their device until then."""
 
     def __init__(self) -> None:
-        self._sums: dict[str, list[float]] = {}
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
 
     def add(self, objective: Objective | Mixture, given: Mapping[str, Tensor]) -> None:
         """Add a batch.
@@ -47,9 +48,9 @@ class MetricSums:
             wanted = given["desirable"].bool()
             found |= {"logps/desirable": given["policy"][wanted], "logps/undesirable": given["policy"][~wanted]}
         for name, values in found.items():
-            held = self._sums.setdefault(name, [0.0, 0.0])
-            held[0] += float(values.detach().double().sum())
-            held[1] += values.numel()
+            own = values.detach().double().sum()
+            self._sums[name] = self._sums[name] + own if name in self._sums else own
+            self._counts[name] = self._counts.get(name, 0) + values.numel()
 
     def means(self, accelerator: Any) -> dict[str, float]:
         """The means over all processes; the sums begin anew. Every process must ask, and have the same metrics.
@@ -60,9 +61,12 @@ class MetricSums:
         names = sorted(self._sums)
         if not names:
             return {}
-        flat = torch.tensor([self._sums[name] for name in names], dtype=torch.float32, device=accelerator.device)
+        sums = torch.stack([self._sums[name].to(accelerator.device) for name in names])
+        counts = torch.tensor([self._counts[name] for name in names], dtype=sums.dtype, device=accelerator.device)
+        flat = torch.stack((sums, counts), dim=1).float()
         if accelerator.num_processes > 1:
             flat = accelerator.reduce(flat, reduction="sum")
         self._sums.clear()
+        self._counts.clear()
         rows = zip(names, flat.tolist(), strict=True)
         return {name: total / count for name, (total, count) in rows if count}
