@@ -285,6 +285,20 @@ class AlignmentTrainer(Trainer):
         self.log(logs)
         self.control.should_log = due
 
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the model as a whole, though its checkpoints may be in shards: transformers would save no weights then.
+
+        Args:
+            output_dir: by default ``args.output_dir``.
+        """
+        plugin = None if _internal_call else getattr(self.accelerator.state, "fsdp_plugin", None)
+        kind = None if plugin is None else plugin.state_dict_type
+        if plugin is not None:
+            plugin.set_state_dict_type("FULL_STATE_DICT")
+        super().save_model(output_dir, _internal_call)
+        if plugin is not None:
+            plugin.set_state_dict_type(kind)
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         if self.refresh is not None and self.args.should_save:
             # Before the rest: a checkpoint is complete when its trainer_state.json is there, which comes last.
