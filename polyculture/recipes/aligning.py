@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from polyculture.errors import BadInput, unknown
-from polyculture.files import content_hash
+from polyculture.files import atomic, content_hash
 from polyculture.functions import PREFIX
 from polyculture.methods import build, parameters, table
 from polyculture.recipes.state import State
@@ -60,6 +60,7 @@ class Align:
             records = state.pool.records.take(state.rows)
             data = [row for block in records.blocks() for row in block]
         align(self.job(params, data, folder, state.seed, state.cache), state.progress)
+        _renamed(folder, folder.with_name(folder.name.partition(".work-")[0]))
         write_alignment(folder)
 
     def job(self, params: Mapping[str, Any], data: Any, out: Path, seed: int, cache: Path | None = None) -> Alignment:
@@ -95,6 +96,16 @@ class Align:
         hyper = {key: tuple(value) if isinstance(value, list) else value for key, value in hyper.items()}
         given.pop("data")
         return Alignment(data=data, out=out, objective=name, hyper=hyper, **given)
+
+
+def _renamed(folder: Path, later: Path) -> None:
+    """Have files that name the folder they are in, such as an adapter's of a stage, name the one they will be in."""
+    for path in folder.rglob("*"):
+        if path.name in ("adapter_config.json", "README.md", "manifest.json", "stages.json", "summary.json"):
+            text = path.read_text(encoding="utf-8")
+            if str(folder) in text:
+                with atomic(path) as file:
+                    file.write(text.replace(str(folder), str(later)))
 
 
 def check_objective(job: Alignment) -> None:

@@ -131,6 +131,17 @@ def test_it_trains_again_when_rows_settings_or_the_models_weights_change(
     assert statuses(run_recipe(parse_recipe(fewer, "test"), tmp_path / "run")) == ["kept", "done", "done"]
 
 
+def test_stages_of_a_training_know_each_other_where_they_come_to_lie(model: Path, data: Path, tmp_path: Path) -> None:
+    training = {**TRAINING, "steps": 1, "lora": 2}
+    objective = {"name": "curry-dpo", "iterations": 2}
+    run_recipe(recipe(model, data, objective=objective, training=training), tmp_path / "run")
+    folder = tmp_path / "run" / "02-align"
+    adapter = json.loads((folder / "stage-2" / "model" / "adapter_config.json").read_text())
+    assert adapter["base_model_name_or_path"] == str(folder / "stage-1" / "merged")
+    naming = [path for path in folder.rglob("*.*") if path.suffix in (".json", ".md", ".html")]
+    assert [path for path in naming if ".work-" in path.read_text()] == []
+
+
 class Stopped(Exception):
     """What stands for a process that dies."""
 
