@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from polyculture.align.examples import completion_text, prompt_text, read_examples
+from polyculture.errors import BadInput
 from polyculture.files import atomic, fingerprint
 from polyculture.llm.base import Prompt, Sampling
+from polyculture.llm.chat import PromptReader
 from polyculture.progress import Progress, silent
 
 BLOCK = 64
@@ -97,6 +100,39 @@ class Candidates:
     def teacher(self) -> int | None:
         """Which candidate is the teacher's."""
         return None if self.asked.teacher is None else len(self.samples)
+
+
+def fitting(asked: Sequence[Asked], model: str, max_new_tokens: int, what: str) -> list[Asked]:
+    """The prompts that leave room for a sample in the model's context; how many do not is said in a warning.
+
+    Args:
+        asked: the prompts.
+        model: folder or hub id.
+        max_new_tokens: of a sample.
+        what: the prompts are, for the warning.
+
+    Raises:
+        BadInput: none does.
+    """
+    from transformers import AutoConfig, AutoTokenizer
+
+    context = getattr(AutoConfig.from_pretrained(model).get_text_config(), "max_position_embeddings", None)
+    if context is None:
+        return list(asked)
+    reader = PromptReader(AutoTokenizer.from_pretrained(model), chat=False, name=model)
+    kept = [one for one in asked if len(reader.ids(one.prompt)) + max_new_tokens <= context]
+    if asked and not kept:
+        raise BadInput(
+            f"no {what} leaves room for {max_new_tokens} tokens in the model's context of {context}; lower "
+            "max_new_tokens, shorten the prompts, or use a model with a longer context"
+        )
+    if len(kept) < len(asked):
+        warnings.warn(
+            f"{len(asked) - len(kept)} of {len(asked)} {what}s leave no room for {max_new_tokens} tokens in the "
+            f"model's context of {context}, and are left out",
+            stacklevel=3,
+        )
+    return kept
 
 
 def sampled_candidates(

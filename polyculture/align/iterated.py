@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from polyculture.align.candidates import Asked, Candidates, sampled_candidates
+from polyculture.align.candidates import Asked, Candidates, fitting, sampled_candidates
 from polyculture.align.dno_prct import DNOPrct
 from polyculture.align.iteration_pairs import Row, judged_rows, mean_or_none, rows_of_iteration
 from polyculture.align.judged_pairs import Scores, make_scores, with_replay
@@ -96,7 +96,7 @@ def iterate(
         BadInput: there are fewer prompts than iterations, or an iteration yields no pair.
     """
     out = Path(out)
-    asked = Asked.of(rows, "training data")
+    asked = fitting(Asked.of(rows, "training data"), str(model), way.max_new_tokens, "prompt")
     if len(asked) < way.iterations:
         raise BadInput(f"there are {len(asked)} prompts for {way.iterations} iterations; give more data, or fewer")
     if way.variant != "prct" and not any(one.teacher for one in asked):
@@ -182,7 +182,8 @@ def _compared(
     sampler: _Sampler,
 ) -> tuple[Mapping[str, Any], ...]:
     """Mean score, win rate against the first model and length of every iterate's answers to the held-out prompts."""
-    asked = [one.without_teacher() for one in Asked.of(held_out, "held-out data")[: way.validation]]
+    those = fitting(Asked.of(held_out, "held-out data"), models[0], way.max_new_tokens, "held-out prompt")
+    asked = [one.without_teacher() for one in those[: way.validation]]
     answers = [
         [one.samples[0] for one in sampler.candidates(f"validation-{t}", model, asked, 1, way.sampling, 0)]
         for t, model in enumerate(models)

@@ -65,7 +65,11 @@ class ReferenceModel:
                 "the reference model is needed beside the policy, which DeepSpeed does not shard here; use FSDP, an "
                 "adapter, no watch, or an objective that needs its log-probabilities of the data alone"
             )
-        if fsdp:
+        if fsdp and accelerator.is_fsdp2:
+            from accelerate.utils.fsdp_utils import fsdp2_prepare_model
+
+            self.model = fsdp2_prepare_model(accelerator, self.model).eval()
+        elif fsdp:
             self.model = accelerator.prepare_model(self.model, evaluation_mode=True)
 
     def running(self) -> contextlib.AbstractContextManager[Any]:

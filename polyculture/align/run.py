@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,136 +15,17 @@ import numpy as np
 
 from polyculture.align.columns import with_columns
 from polyculture.align.examples import split_prompt
-from polyculture.align.mixture import Mixture, parse_objective
+from polyculture.align.job import Alignment, Row, objective_of
+from polyculture.align.mixture import Mixture
 from polyculture.align.model_card import write_model_card
-from polyculture.align.modifiers import with_divergence
 from polyculture.align.objective import Objective
 from polyculture.align.run_folder import MODEL, REJECTED, SUMMARY, last_checkpoint, open_run, write_rejected
-from polyculture.align.stopping import StepProgress, StopAfterStep
-from polyculture.align.training import Training
-from polyculture.align.watch_settings import Watch
+from polyculture.align.stopping import LogAtCheckpoints, StepProgress, StopAfterStep
+from polyculture.align.summary import AlignmentRun, summary_of
 from polyculture.errors import BadInput
-from polyculture.files import content_hash, plain, write_json
-from polyculture.methods import parameters
+from polyculture.files import locked, write_json
 from polyculture.progress import Progress, silent
-from polyculture.reading import OnBadRow, read_pool
-from polyculture.versions import versions
-
-Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Alignment:
-    """What is to be done.
-
-    Args:
-        data: a file, a folder, a hub id, or rows, with TRL's columns; see polyculture.align.examples.
-        model: a folder or hub id of a causal language model.
-        out: folder of the run.
-        objective: a name of ``polyculture.align.METHODS``, ``python:module:function``, or a sum: "0.8*dpo+0.2*sft".
-        hyper: its hyper-parameters, by name.
-        reference: the model that the policy is compared with; None is the model itself.
-        held_out: the share of prompts that is not trained on, or a file of held-out rows.
-        columns: columns of numbers to add, see polyculture.align.columns.
-        margin_rewards: rewards of the other objectives of MODPO, see polyculture.align.margin_rewards.
-        divergence: the f-divergence from the reference in place of the reverse KL: "forward_kl", "js", "alpha:0.3".
-        ld_alpha: weight of the tokens beyond a pair's shorter completion (LD-DPO).
-        wpo: weigh each pair by how likely the policy writes it (WPO).
-        refresh: (alpha, steps) of a reference that follows the policy (TR-DPO).
-        training: how long, how fast, on what.
-        watch: how it is watched; None does not watch.
-        watch_every: steps from one evaluation to the next; None makes about ten.
-        on_bad_row: "error" stops at a row that can't be read, "skip" sets it aside.
-        split: of a hub data set.
-        cache: folder of the reference's log-probabilities, shared by runs; None keeps them in ``out``.
-        fresh: remove what an earlier run left in ``out``.
-    """
-
-    data: str | Path | Sequence[Row]
-    model: str
-    out: Path
-    objective: str = "dpo"
-    hyper: Mapping[str, Any] = field(default_factory=dict)
-    reference: str | None = None
-    held_out: float | str = 0.05
-    columns: Mapping[str, str] = field(default_factory=dict)
-    margin_rewards: str | None = None
-    divergence: str | None = None
-    ld_alpha: float = 1.0
-    wpo: bool = False
-    refresh: tuple[float, int] | None = None
-    training: Training = field(default_factory=Training)
-    watch: Watch | None = field(default_factory=Watch)
-    watch_every: int | None = None
-    on_bad_row: OnBadRow = "error"
-    split: str = "train"
-    cache: Path | None = None
-    fresh: bool = False
-
-    def settings(self) -> dict[str, Any]:
-        """What the result depends on, in plain values."""
-        held = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        for name in ("out", "cache", "fresh"):
-            held.pop(name)
-        held["training"] = dataclasses.asdict(self.training)
-        held["watch"] = None if self.watch is None else dataclasses.asdict(self.watch)
-        if isinstance(self.data, (str, Path)):
-            held["data"] = str(self.data)
-            held["data_hash"] = content_hash(Path(self.data)) if Path(self.data).exists() else None
-        else:
-            held["data"] = f"{len(self.data)} rows"
-            held["data_hash"] = rows_fingerprint(self.data)
-        found: dict[str, Any] = plain(held)
-        return found
-
-
-def rows_fingerprint(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A hash of rows, whatever holds them."""
-    import xxhash
-
-    digest = xxhash.xxh3_128()
-    for row in rows:
-        digest.update(json.dumps(row, sort_keys=True, default=str).encode())
-    return str(digest.hexdigest())
-
-
-@dataclass(frozen=True)
-class AlignmentRun:
-    """What came of a run; ``summary`` is also in ``summary.json``."""
-
-    out: Path
-    summary: Mapping[str, Any]
-    resumed: str = ""
-
-    @property
-    def model(self) -> Path:
-        """The folder of the trained model."""
-        return self.out / MODEL
-
-
-def objective_of(job: Alignment) -> Objective | Mixture:
-    """The objective of a run, its divergence applied.
-
-    Raises:
-        UnknownMethod: there is no such objective, hyper-parameter or divergence.
-        BadInput: a value can't be read, or the divergence can't be used with the objective.
-    """
-    objective = parse_objective(job.objective, **job.hyper)
-    if job.divergence is None:
-        return objective
-    name, _, alpha = job.divergence.partition(":")
-    name = name.replace("-", "_")
-    try:
-        options: dict[str, Any] = {"alpha": float(alpha)} if alpha else {}
-        if isinstance(objective, Objective) and "divergence" in parameters(objective.loss):
-            return Objective.of(objective, divergence=name, **options)  # f-dpo, f-dpg: an option of its own
-        if isinstance(objective, Mixture):
-            return with_divergence(objective, name, **options)
-        return with_divergence(objective, name, **options)
-    except ValueError as error:
-        if isinstance(error, BadInput):
-            raise
-        raise BadInput(f"divergence '{job.divergence}' should read NAME or alpha:NUMBER") from error
+from polyculture.reading import read_pool
 
 
 def read_rows(job: Alignment, progress: Progress = silent) -> tuple[list[Row], list[Row]]:
@@ -187,7 +68,7 @@ def align(job: Alignment, progress: Progress = silent) -> AlignmentRun:
     from polyculture.align.ways import trained_by
 
     main = int(os.environ.get("RANK", "0")) == 0
-    with _alone(job.out) if main else _nothing():
+    with locked(job.out) if main else contextlib.nullcontext():
         if main:
             open_run(job.out, job.settings(), fresh=job.fresh)
         _wait_for_all(job)  # until the first process has cleared the folder, or found that the run is finished
@@ -259,7 +140,7 @@ def train_on(
         watch=watch if held_out else None,
         name=Path(str(job.data)).name if isinstance(job.data, (str, Path)) else "rows",
         progress=progress,
-        callbacks=[StepProgress(progress), stop],
+        callbacks=[StepProgress(progress), stop, LogAtCheckpoints()],
         **(more or {}),
     )
     trainer.remove_callback(PrinterCallback)
@@ -268,83 +149,19 @@ def train_on(
         write_rejected(out, trainer.rejected)
     checkpoint = last_checkpoint(out)
     # Other processes of the run must not see what this one stops at: only a process alone listens.
-    with stop.listening() if trainer.accelerator.num_processes == 1 else _nothing():
-        trained = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    with stop.listening() if trainer.accelerator.num_processes == 1 else contextlib.nullcontext():
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     if stop.asked and trainer.state.global_step < trainer.state.max_steps:
         raise KeyboardInterrupt
     trainer.save_model(str(out / MODEL))
-    summary = _summary(job, trainer, trained, rows, held_out, time.time() - started)
+    (out / MODEL / "training_args.bin").unlink(missing_ok=True)  # a pickle, and settings.json says more
+    summary = summary_of(job, trainer, len(rows), len(held_out), time.time() - started)
     if main:
         if out == job.out:  # one card for the run: finish writes it for stages
             write_model_card(out / MODEL, summary, job.settings())
         write_json(out / SUMMARY, summary)
     trainer.accelerator.wait_for_everyone()
     return AlignmentRun(out, summary, resumed="" if checkpoint is None else checkpoint.name)
-
-
-def finish(job: Alignment, staged: Any, about: Mapping[str, Any], *, model: Path | None = None) -> AlignmentRun:
-    """Sum up a run of stages.
-
-    Args:
-        job: the settings.
-        staged: a polyculture.align.stages.StagedRun.
-        about: what else belongs in the summary.
-        model: the stage's model that is the run's; None is the last one's.
-    """
-    import shutil
-
-    last = json.loads((staged.stages[-1].model.parent / SUMMARY).read_text(encoding="utf-8"))
-    stages = [{k: v for k, v in stage.items() if k != "model"} for stage in staged.to_dict()["stages"]]
-    totals = {name: sum(stage["metrics"].get(name, 0) for stage in stages) for name in ("examples", "steps")}
-    seconds = sum(stage["seconds"] for stage in stages)
-    summary = {**last, **totals, **plain(dict(about)), "objective": job.objective, "hyper": plain(dict(job.hyper))}
-    summary |= {"seconds": seconds, "rows": sum(stage["rows"] for stage in stages), "stages": stages}
-    if int(os.environ.get("RANK", "0")) == 0:
-        fresh = job.out / f".{MODEL}.tmp"
-        shutil.rmtree(fresh, ignore_errors=True)
-        shutil.copytree(model or staged.model, fresh)
-        shutil.rmtree(job.out / MODEL, ignore_errors=True)
-        write_model_card(fresh, summary, job.settings())
-        fresh.rename(job.out / MODEL)
-        write_json(job.out / SUMMARY, summary)
-    return AlignmentRun(job.out, summary)
-
-
-def _summary(
-    job: Alignment, trainer: Any, trained: Any, rows: list[Row], held_out: list[Row], seconds: float
-) -> dict[str, Any]:
-    import torch
-
-    watching = getattr(trainer, "watching", None)
-    # What each process holds of the steps since the last log is its own part; the mean over them is the loss.
-    loss = trainer.accelerator.reduce(torch.tensor(trained.training_loss, device=trainer.args.device), "mean")
-    alarm = None if watching is None else watching.monitor.alarm
-    return dict(
-        plain(
-            {
-                "objective": trainer.objective.name,
-                "hyper": trainer.objective.hyper,
-                "model": job.model,
-                "reference": job.reference or "the model before training",
-                "data": str(job.data) if isinstance(job.data, (str, Path)) else f"{len(job.data)} rows",
-                "rows": len(rows),
-                "held_out": len(held_out),
-                "examples": len(trainer.train_dataset),
-                "rejected": len(trainer.rejected),
-                "cuts": str(trainer.cuts),
-                "prompts_shared": trainer.layout.share,
-                "head": trainer.abilities.why or "log-probabilities without the logits of whole batches",
-                "steps": trainer.state.global_step,
-                "processes": trainer.accelerator.num_processes,
-                "sharded": bool(trainer.is_fsdp_enabled),
-                "loss": float(loss),
-                "alarm": None if alarm is None else dataclasses.asdict(alarm),
-                "seconds": round(seconds, 3),
-                "log": trainer.state.log_history,
-                "versions": versions(),
-            }
-        )
-    )
 
 
 def _rows(source: str | Path | Sequence[Row], job: Alignment, progress: Progress) -> list[Row]:
@@ -383,15 +200,3 @@ def _wait_for_all(job: Alignment) -> None:
 def _finished(out: Path) -> dict[str, Any] | None:
     path = out / SUMMARY
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-
-
-def _alone(out: Path) -> Any:
-    from polyculture.files import locked
-
-    return locked(out)
-
-
-def _nothing() -> Any:
-    import contextlib
-
-    return contextlib.nullcontext()

@@ -1,4 +1,4 @@
-"""Stopping a training between two steps, with a checkpoint, instead of in the middle of one."""
+"""What happens between two steps: telling how far a training is, stopping it with a checkpoint, logging beside one."""
 
 from __future__ import annotations
 
@@ -63,3 +63,15 @@ class StepProgress(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         """Called by the trainer after each optimiser step."""
         self.progress("training", state.global_step, state.max_steps)
+
+
+class LogAtCheckpoints(TrainerCallback):
+    """Has a line logged with every checkpoint and after the last step.
+
+    A resumed training then goes on with the means of its log where they were, and the log covers every step.
+    """
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        """Called by the trainer after each optimiser step."""
+        if control.should_save or control.should_training_stop or state.global_step >= state.max_steps:
+            control.should_log = True

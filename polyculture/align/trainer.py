@@ -161,6 +161,10 @@ class AlignmentTrainer(Trainer):
         if beside:
             self.reference.shard(self.accelerator, fsdp=self.is_fsdp_enabled, deepspeed=self.is_deepspeed_enabled)
         if refresh is not None:
+            if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+                raise BadInput(
+                    "a reference in shards can't follow the policy; leave out the refresh, or train replicas"
+                )
             if self.reference.model is None:
                 raise BadInput("an adapter's reference is the model without it, which can't move; give reference=")
             alpha, every = refresh

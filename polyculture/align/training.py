@@ -117,7 +117,7 @@ class Training:
             "learning_rate": self.learning_rate or (1e-6 if self.lora is None else 1e-5),
             "warmup_steps": self.warmup,
             "bf16": bf16,
-            "gradient_checkpointing": self.gradient_checkpointing,
+            "activation_checkpointing": self.gradient_checkpointing,
             "save_steps": self.save_every or max(1, -(-self.steps_of(examples) // 10)),
             "save_strategy": "steps",
             "save_total_limit": self.keep,

@@ -13,12 +13,14 @@ from polyculture.align.distance import KLToBase
 from polyculture.align.dno_prct import DNOPrct
 from polyculture.align.examples import read_examples
 from polyculture.align.iterated import iterate
+from polyculture.align.job import Alignment, Row, objective_of
 from polyculture.align.mixture import Mixture, parse_objective
 from polyculture.align.objective import Objective
 from polyculture.align.reference_gap import ReferenceGaps
-from polyculture.align.run import Alignment, AlignmentRun, Row, objective_of, train_on
+from polyculture.align.run import train_on
 from polyculture.align.sampled_settings import FDPG, Sampled
 from polyculture.align.stages import TrainedStage, TrainOne
+from polyculture.align.summary import AlignmentRun, finish
 from polyculture.errors import BadInput
 from polyculture.methods import build, table
 from polyculture.progress import Progress
@@ -66,7 +68,6 @@ def _way(job: Alignment) -> Any:
 
 
 def _in_stages(job: Alignment, way: CurryDPO, rows: list[Row], held_out: list[Row], progress: Progress) -> AlignmentRun:
-    from polyculture.align.run import finish
     from polyculture.align.stages import train_stages
 
     if job.margin_rewards is not None:
@@ -103,7 +104,6 @@ def _in_stages(job: Alignment, way: CurryDPO, rows: list[Row], held_out: list[Ro
 def _in_iterations(
     job: Alignment, way: DNOPrct, rows: list[Row], held_out: list[Row], progress: Progress
 ) -> AlignmentRun:
-    from polyculture.align.run import finish
 
     if job.reference is not None or job.margin_rewards is not None:
         raise BadInput("dno-prct takes each iteration's first model as reference; leave out the reference and margins")

@@ -14,7 +14,7 @@ from polyculture.cli.method_options import given_to_any
 from polyculture.errors import BadInput
 
 if TYPE_CHECKING:
-    from polyculture.align.run import AlignmentRun
+    from polyculture.align.summary import AlignmentRun
 
 
 SHOWN = {
@@ -174,7 +174,7 @@ def align(
     Runs alone, or under torchrun and accelerate launch. Stopped, it goes on from its last checkpoint when the same
     command is given again. Options that belong to the objective are given by their names: --objective kto --beta 0.2.
     """
-    from polyculture.align.run import Alignment
+    from polyculture.align.job import Alignment
     from polyculture.align.run import align as run
     from polyculture.align.training import Training
     from polyculture.align.watch_settings import Watch

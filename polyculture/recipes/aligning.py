@@ -18,7 +18,7 @@ from polyculture.methods import build, parameters, table
 from polyculture.recipes.state import State
 
 if TYPE_CHECKING:
-    from polyculture.align.run import Alignment
+    from polyculture.align.job import Alignment
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Align:
 
     Parameters: ``model``; ``objective``, a name, or a mapping with ``name`` and its hyper-parameters; ``data``, other
     rows than those that are left; ``training`` and ``watch``, mappings (``watch: null`` does not watch); and what else
-    ``polyculture.align.run.Alignment`` has.
+    ``polyculture.align.job.Alignment`` has.
     """
 
     def check(self, params: Mapping[str, Any]) -> None:
@@ -77,7 +77,7 @@ class Align:
             BadInput: a value is missing or can't be used.
             UnknownMethod: there is no parameter of that name.
         """
-        from polyculture.align.run import Alignment
+        from polyculture.align.job import Alignment
         from polyculture.align.training import Training
         from polyculture.align.watch_settings import Watch
 
@@ -115,8 +115,8 @@ def check_objective(job: Alignment) -> None:
         UnknownMethod: there is no such objective, hyper-parameter or divergence.
         BadInput: a value can't be read.
     """
+    from polyculture.align.job import objective_of
     from polyculture.align.mixture import parse_objective
-    from polyculture.align.run import objective_of
     from polyculture.align.sampled_settings import Sampled
 
     name = job.objective.strip()
@@ -131,7 +131,7 @@ def check_objective(job: Alignment) -> None:
 @functools.cache
 def settings_model() -> type[BaseModel]:
     """What the stage's parameters may be, from the settings of an alignment run."""
-    from polyculture.align.run import Alignment
+    from polyculture.align.job import Alignment
     from polyculture.align.training import Training
     from polyculture.align.watch_settings import Watch
 

@@ -23,8 +23,9 @@ import numpy as np
 
 from polyculture.align.encoding import Encoded, Encoder
 from polyculture.align.examples import prompt_text
+from polyculture.align.job import Alignment
 from polyculture.align.policy_samples import end_tokens, pad_token, sample_policy
-from polyculture.align.run import Alignment, align
+from polyculture.align.run import align
 from polyculture.align.run_folder import MODEL, SUMMARY, open_run
 from polyculture.align.sample_measures import make_reward
 from polyculture.errors import BadInput

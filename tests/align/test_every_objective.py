@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from polyculture.align.run import Alignment, align
+from polyculture.align.job import Alignment
+from polyculture.align.run import align
 from polyculture.align.training import Training
 from polyculture.methods import table
 from tests.align.test_run import Stopped, stop_at, weights

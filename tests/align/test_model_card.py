@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+from polyculture.align.job import Alignment
 from polyculture.align.model_card import model_card, source_of
-from polyculture.align.run import Alignment, align
+from polyculture.align.run import align
 from polyculture.align.training import Training
 from polyculture.align.watch_settings import Watch
 from polyculture.methods import table

@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
-from polyculture.align.run import Alignment, align
+from polyculture.align.job import Alignment
+from polyculture.align.run import align
 from polyculture.align.sampled_settings import Sampled
 from polyculture.align.training import Training
 from polyculture.align.watch_settings import Watch

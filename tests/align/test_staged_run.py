@@ -10,7 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from polyculture.align.run import Alignment, align
+from polyculture.align.job import Alignment
+from polyculture.align.run import align
 from polyculture.align.training import Training
 from polyculture.errors import BadInput
 from tests.tiny_models import tiny_llama
