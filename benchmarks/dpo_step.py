@@ -68,7 +68,7 @@ def rows(quick: bool) -> list[Row]:
     found.append(
         Row(
             f"dpo-reference-{vocabulary}",
-            "the reference's log-probabilities, before a training",
+            "DPO, log-probabilities of the reference",
             str(size).replace("steps", "batches"),
             partial(_ours_reference, size),
             _same_sums,

@@ -17,6 +17,7 @@ PACKAGES = (
     "scikit-learn",
     "torch",
     "transformers",
+    "trl",
     "sentence-transformers",
     "faiss-cpu",
     "openai",

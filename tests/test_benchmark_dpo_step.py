@@ -13,7 +13,7 @@ def test_trainers_agree_and_a_difference_is_noticed():
     ours, peer = row.ours()(), row.theirs()()
     assert "over 2 steps" in row.check(ours, peer) and "losses by" in row.check(ours, peer)
     assert peer[1]["loss"] < peer[0]["loss"] and peer[0]["gradient"] > 0
-    with pytest.raises(Disagreement, match="losses differ by up to 1.0e-02"):
+    with pytest.raises(Disagreement, match=r"losses differ by up to 1\.0e-02"):
         row.check([step | {"loss": 1.01 * step["loss"]} for step in peer], peer)
     with pytest.raises(Disagreement, match="norms of the gradients differ"):
         row.check([step | {"gradient": float("nan")} for step in peer], peer)
@@ -25,7 +25,7 @@ def test_references_agree_and_a_difference_is_noticed():
     row = ROWS["dpo-reference-1000"]
     ours, peer = row.ours()(), row.theirs()()
     assert "log-probabilities of completions" in row.check(ours, peer)
-    with pytest.raises(Disagreement, match="differ by up to 1.0e-03"):
+    with pytest.raises(Disagreement, match=r"differ by up to 1\.0e-03"):
         row.check([[1.001 * value for value in pair] for pair in peer], peer)
 
 
