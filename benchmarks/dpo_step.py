@@ -223,7 +223,7 @@ def _steps(made: Any) -> Call:
 
 
 def _ours_reference(size: Size) -> Call:
-    from polyculture.align.reference import reference_log_probs
+    from polyculture.align.reference.scores import reference_log_probs
 
     with tempfile.TemporaryDirectory() as folder:
         made = trainer(size, folder, size.steps)

@@ -58,7 +58,7 @@ def inputs(tokens: int, vocabulary: int, *, frozen: bool = False, seed: int = 0)
 
 
 def _ours(tokens: int, vocabulary: int, frozen: bool) -> Call:
-    from polyculture.align.head import token_log_probs
+    from polyculture.align.log_probs.head import token_log_probs
 
     hidden, weight, targets, into = inputs(tokens, vocabulary, frozen=frozen)
     return _step(lambda: {"log_probs": token_log_probs(hidden, weight, targets).log_probs}, into, hidden, weight)
@@ -78,7 +78,7 @@ def _trl(tokens: int, vocabulary: int, frozen: bool) -> Call:
 
 
 def _ours_kl(tokens: int, vocabulary: int) -> Call:
-    from polyculture.align.head import token_log_probs_and_kl
+    from polyculture.align.log_probs.head import token_log_probs_and_kl
 
     hidden, weight, targets, into = inputs(tokens, vocabulary)
     ref_hidden, ref_weight, *_ = inputs(tokens, vocabulary, seed=1)

@@ -15,7 +15,7 @@ from torch.nn.functional import logsigmoid
 
 from polyculture.align.trainer import AlignmentTrainer
 from polyculture.align.training import Training
-from polyculture.align.watch_settings import Watch
+from polyculture.align.watching.settings import Watch
 from polyculture.llm.untrained import untrained_model
 from polyculture.report.alignment import write_alignment
 

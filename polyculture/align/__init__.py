@@ -59,9 +59,9 @@ METHODS = MethodTable(
     ("asft-two-stage", "polyculture.align.objectives.asft:asft_two_stage_loss"),
     ("f-dpo", "polyculture.align.objectives.f_dpo:f_dpo_loss"),
     ("modpo", "polyculture.align.objectives.modpo:modpo_loss"),
-    ("f-dpg", "polyculture.align.sampled_settings:FDPG"),
+    ("f-dpg", "polyculture.align.sampled.settings:FDPG"),
     ("dno", "polyculture.align.objectives.dno:dno_loss"),
-    ("dno-prct", "polyculture.align.dno_prct:DNOPrct"),
-    ("curry-dpo", "polyculture.align.curriculum:CurryDPO"),
+    ("dno-prct", "polyculture.align.staged.dno_prct:DNOPrct"),
+    ("curry-dpo", "polyculture.align.staged.curriculum:CurryDPO"),
 )
 __getattr__ = METHODS.export

@@ -13,7 +13,7 @@ from polyculture.align.mixture import Mixture, parse_objective
 from polyculture.align.modifiers import with_divergence
 from polyculture.align.objective import Objective
 from polyculture.align.training import Training
-from polyculture.align.watch_settings import Watch
+from polyculture.align.watching.settings import Watch
 from polyculture.errors import BadInput
 from polyculture.files import content_hash, plain
 from polyculture.methods import parameters
@@ -27,15 +27,15 @@ class Alignment:
     """What is to be done.
 
     Args:
-        data: a file, a folder, a hub id, or rows, with TRL's columns; see polyculture.align.examples.
+        data: a file, a folder, a hub id, or rows, with TRL's columns; see polyculture.align.data.examples.
         model: a folder or hub id of a causal language model.
         out: folder of the run.
         objective: a name of ``polyculture.align.METHODS``, ``python:module:function``, or a sum: "0.8*dpo+0.2*sft".
         hyper: its hyper-parameters, by name.
         reference: the model that the policy is compared with; None is the model itself.
         held_out: the share of prompts that is not trained on, or a file of held-out rows.
-        columns: columns of numbers to add, see polyculture.align.columns.
-        margin_rewards: rewards of the other objectives of MODPO, see polyculture.align.margin_rewards.
+        columns: columns of numbers to add, see polyculture.align.data.columns.
+        margin_rewards: rewards of the other objectives of MODPO, see polyculture.align.data.margin_rewards.
         divergence: the f-divergence from the reference in place of the reverse KL: "forward_kl", "js", "alpha:0.3".
         ld_alpha: weight of the tokens beyond a pair's shorter completion (LD-DPO).
         wpo: weigh each pair by how likely the policy writes it (WPO).

@@ -1,7 +1,7 @@
 """What can be put on top of an objective: length desensitising, weights by policy likelihood, other divergences.
 
 Length desensitising (LD-DPO) is the ``ld_alpha`` of :func:`polyculture.align.objective.pair_inputs`; mixtures are in
-:mod:`polyculture.align.mixture`, the refresh of the reference in :mod:`polyculture.align.reference_refresh`.
+:mod:`polyculture.align.mixture`, the refresh of the reference in :mod:`polyculture.align.reference.refresh`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor
 
-from polyculture.align.bounds import positive
-from polyculture.align.f_divergences import at_least_float32
 from polyculture.align.mixture import Mixture
 from polyculture.align.objective import Objective, Traits
+from polyculture.align.objectives.bounds import positive
+from polyculture.align.objectives.f_divergences import at_least_float32
 from polyculture.align.objectives.f_dpo import divergence_score
 from polyculture.errors import BadInput, unknown
 

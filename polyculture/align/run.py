@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from polyculture.align.columns import with_columns
-from polyculture.align.examples import split_prompt
+from polyculture.align.data.columns import with_columns
+from polyculture.align.data.examples import split_prompt
 from polyculture.align.job import Alignment, Row, objective_of
 from polyculture.align.mixture import Mixture
 from polyculture.align.model_card import write_model_card

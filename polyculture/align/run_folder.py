@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from polyculture.align.examples import Rejected
+from polyculture.align.data.examples import Rejected
 from polyculture.errors import BadInput
 from polyculture.files import atomic, plain, write_json
 

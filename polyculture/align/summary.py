@@ -37,7 +37,7 @@ def finish(job: Alignment, staged: Any, about: Mapping[str, Any], *, model: Path
 
     Args:
         job: the settings.
-        staged: a polyculture.align.stages.StagedRun.
+        staged: a polyculture.align.staged.stages.StagedRun.
         about: what else belongs in the summary.
         model: the stage's model that is the run's; None is the last one's.
     """

@@ -9,8 +9,6 @@ however they are spread over micro-batches and processes.
 
 from __future__ import annotations
 
-import os
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,20 +17,23 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 from transformers import Trainer, TrainingArguments
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
-from polyculture.align.dataset import EncodedDataset, with_mismatched
-from polyculture.align.encoding import Cuts, Encoded, Encoder
-from polyculture.align.examples import Rejected, read_examples
-from polyculture.align.forward import probe, score_batch
-from polyculture.align.given import inputs_of
-from polyculture.align.layout import Layout
-from polyculture.align.mixture import Mixture, parse_objective
+from polyculture.align.data.dataset import EncodedDataset, with_mismatched
+from polyculture.align.data.encoding import Cuts, Encoded, Encoder
+from polyculture.align.data.examples import Rejected, read_examples
+from polyculture.align.data.layout import Layout
+from polyculture.align.log_probs.forward import probe, score_batch
+from polyculture.align.log_probs.given import inputs_of
+from polyculture.align.mixture import Mixture
 from polyculture.align.modifiers import wpo_weights
 from polyculture.align.objective import Loss, Objective
-from polyculture.align.reference_model import ReferenceModel
-from polyculture.align.reference_refresh import ReferenceRefresh
+from polyculture.align.preparation import as_objective, check_joined, fitting_length, switch_off_dropout
+from polyculture.align.reference.model import ReferenceModel
+from polyculture.align.reference.refresh import ReferenceRefresh
 from polyculture.align.training_metrics import MetricSums
-from polyculture.align.watch import Watch, WatchCallback
+from polyculture.align.watching.callback import Watch, WatchCallback
+from polyculture.align.watching.samples import pad_token
 from polyculture.errors import BadInput
 from polyculture.files import atomic, write_json
 from polyculture.llm.loading import load
@@ -50,7 +51,8 @@ class AlignmentTrainer(Trainer):
         objective: a name of ``polyculture.align.METHODS``, a weighted sum such as "0.8*dpo+0.2*sft", a function of log-
             probabilities, or an Objective.
         args: transformers' TrainingArguments.
-        train_dataset: rows with TRL's columns (a list of dicts, or a datasets.Dataset); see polyculture.align.examples.
+        train_dataset: rows with TRL's columns (a list of dicts, or a datasets.Dataset), as in
+            polyculture.align.data.examples.
         eval_dataset: held-out rows; the watch samples on their prompts.
         processing_class: the tokenizer.
         hyper: hyper-parameters of the objective, by name.
@@ -109,7 +111,7 @@ class AlignmentTrainer(Trainer):
         progress: Progress = silent,
         **trainer: Any,
     ) -> None:
-        self.objective = _objective(objective, hyper or {})
+        self.objective = as_objective(objective, hyper or {})
         self.ld_alpha, self.wpo, self.refresh = ld_alpha, wpo, refresh
         if (ld_alpha != 1 or wpo) and self.objective.kind != "pairs":
             raise BadInput(f"LD and WPO are of pairs; objective '{self.objective.name}' is of {self.objective.kind}")
@@ -117,20 +119,20 @@ class AlignmentTrainer(Trainer):
         args.remove_unused_columns = False  # the rows are encoded here; none of their columns goes to the model
         if isinstance(model, (str, Path)) or processing_class is None:
             model, processing_class = load(model, processing_class, dtype)
-        self.max_length = _context(model, max_length)
+        self.max_length = fitting_length(model, max_length)
         if peft_config is not None:
             from polyculture.errors import need
 
             model = need("peft", "train").get_peft_model(model, peft_config)
         if not dropout:
-            _switch_off_dropout(model)
+            switch_off_dropout(model)
         self.encoder = Encoder(processing_class, self.max_length)
         self.rejected: list[Rejected] = []
         self.cuts = Cuts(self.max_length)
         self.name = name
         train = None if train_dataset is None else self.encoded(train_dataset, name or "training data", progress)
         held_out = None if eval_dataset is None else self.encoded(eval_dataset, name or "held-out data", progress)
-        self.layout = Layout(_pad(processing_class), share=share_prompts)
+        self.layout = Layout(pad_token(processing_class), share=share_prompts)
         super().__init__(
             model,
             args,
@@ -148,16 +150,8 @@ class AlignmentTrainer(Trainer):
         self._live = self.objective.needs_vocabulary or refresh is not None
         beside = self._live or watch is not None
         self.reference = ReferenceModel(self.model, reference, live=beside, dtype=dtype)
-        if self.objective.needs_reference and not self._live:
-            self.reference.score(
-                (self.train_dataset, self.eval_dataset),
-                self.layout,
-                self.abilities,
-                self.accelerator,
-                folder=reference_cache or Path(args.output_dir) / "reference",
-                batch_size=args.per_device_eval_batch_size,
-                progress=progress,
-            )
+        self._kept = reference_cache or Path(args.output_dir) / "reference"
+        self._score_reference((self.train_dataset, self.eval_dataset), progress)
         if beside:
             self.reference.shard(self.accelerator, fsdp=self.is_fsdp_enabled, deepspeed=self.is_deepspeed_enabled)
         if refresh is not None:
@@ -200,6 +194,47 @@ class AlignmentTrainer(Trainer):
         if kind == "labels" and {"kl_policy", "kl_ref"} & set(self.objective.needs):
             encoded = with_mismatched(encoded, self.max_length)
         return EncodedDataset(encoded)
+
+    def evaluate(self, eval_dataset: Any = None, *args: Any, **more: Any) -> dict[str, float]:
+        """Evaluate on the held-out rows, or on others.
+
+        Args:
+            eval_dataset: rows, or an encoded data set; None takes the trainer's own.
+            args: as in transformers.
+            more: as in transformers.
+
+        Raises:
+            BadInput: other rows need the reference, which was the model before it was trained and is no more.
+        """
+        if eval_dataset is not None and not isinstance(eval_dataset, (str, dict)):
+            eval_dataset = self.encoded(eval_dataset, "held-out data")
+            trained = self.state.global_step > 0 and self.reference.is_policy_before
+            if trained and self.objective.needs_reference and not self._live and eval_dataset.ref is None:
+                raise BadInput(
+                    "these rows need the reference's log-probabilities, and the reference was this model before it was "
+                    "trained; give them as eval_dataset at the start, or give reference="
+                )
+            self._score_reference((eval_dataset,))
+        found: dict[str, float] = super().evaluate(eval_dataset, *args, **more)
+        return found
+
+    def _score_reference(self, data: Sequence[EncodedDataset | None], progress: Progress = silent) -> None:
+        if self.objective.needs_reference and not self._live:
+            self.reference.score(
+                data,
+                self.layout,
+                self.abilities,
+                self.accelerator,
+                folder=self._kept,
+                batch_size=self.args.per_device_eval_batch_size,
+                progress=progress,
+            )
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        if self.args.train_sampling_strategy == "group_by_length" and isinstance(self.train_dataset, EncodedDataset):
+            size = self.args.train_batch_size * self.args.gradient_accumulation_steps
+            return LengthGroupedSampler(size, lengths=self.train_dataset.lengths())
+        return super()._get_train_sampler(train_dataset)
 
     def compute_loss(
         self,
@@ -348,52 +383,3 @@ class AlignmentTrainer(Trainer):
         ]
         write_json(path, {"step": self.state.global_step + 1, "reason": reason, "rows": shown})
         return path
-
-
-def _objective(which: str | Loss | Objective | Mixture, hyper: Mapping[str, Any]) -> Objective | Mixture:
-    if isinstance(which, str):
-        return parse_objective(which, **hyper)
-    if isinstance(which, Mixture):
-        if hyper:
-            raise BadInput("a mixture's objectives have their hyper-parameters already")
-        return which
-    return Objective.of(which, **hyper)
-
-
-def check_joined(processes: int) -> None:
-    """Check that the processes that were launched train together.
-
-    Args:
-        processes: how many this one sees.
-
-    Raises:
-        BadInput: it sees fewer than were launched.
-    """
-    launched = int(os.environ.get("WORLD_SIZE", "1"))
-    if launched != processes:
-        raise BadInput(
-            f"{launched} processes were launched, but this one sees {processes}: they have not joined, and each would "
-            "train alone; on CPUs set ACCELERATE_USE_CPU=true (or use_cpu=True), on GPUs launch with torchrun or "
-            "accelerate launch, one process a GPU"
-        )
-
-
-def _context(model: Any, max_length: int) -> int:
-    """The tokens that fit both what is asked for and the model's window."""
-    window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if isinstance(window, int) and window < max_length:
-        warnings.warn(
-            f"max_length is {max_length}, but the model takes {window} tokens; {window} is used", stacklevel=3
-        )
-        return window
-    return max_length
-
-
-def _switch_off_dropout(model: Any) -> None:
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-
-
-def _pad(tokenizer: Any) -> int:
-    return next(int(t) for t in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0) if t is not None)

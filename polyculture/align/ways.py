@@ -8,18 +8,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from polyculture.align.curriculum import CurryDPO
-from polyculture.align.distance import KLToBase
-from polyculture.align.dno_prct import DNOPrct
-from polyculture.align.examples import read_examples
-from polyculture.align.iterated import iterate
+from polyculture.align.data.examples import read_examples
 from polyculture.align.job import Alignment, Row, objective_of
 from polyculture.align.mixture import Mixture, parse_objective
 from polyculture.align.objective import Objective
-from polyculture.align.reference_gap import ReferenceGaps
+from polyculture.align.reference.distance import KLToBase
+from polyculture.align.reference.gap import ReferenceGaps
 from polyculture.align.run import train_on
-from polyculture.align.sampled_settings import FDPG, Sampled
-from polyculture.align.stages import TrainedStage, TrainOne
+from polyculture.align.sampled.settings import FDPG, Sampled
+from polyculture.align.staged.curriculum import CurryDPO
+from polyculture.align.staged.dno_prct import DNOPrct
+from polyculture.align.staged.iterated import iterate
+from polyculture.align.staged.stages import TrainedStage, TrainOne
 from polyculture.align.summary import AlignmentRun, finish
 from polyculture.errors import BadInput
 from polyculture.methods import build, table
@@ -68,7 +68,7 @@ def _way(job: Alignment) -> Any:
 
 
 def _in_stages(job: Alignment, way: CurryDPO, rows: list[Row], held_out: list[Row], progress: Progress) -> AlignmentRun:
-    from polyculture.align.stages import train_stages
+    from polyculture.align.staged.stages import train_stages
 
     if job.margin_rewards is not None:
         raise BadInput(f"--margin-rewards goes with --objective modpo, not {job.objective}")
@@ -129,7 +129,7 @@ def _in_iterations(
 def _on_samples(
     job: Alignment, way: FDPG | None, rows: list[Row], held_out: list[Row], progress: Progress
 ) -> AlignmentRun:
-    from polyculture.align.sampling_trainer import SamplingTrainer
+    from polyculture.align.sampled.trainer import SamplingTrainer
 
     if job.margin_rewards is not None:
         raise BadInput(f"--margin-rewards goes with --objective modpo, not {job.objective}")
@@ -205,7 +205,7 @@ def _merged(adapter: Path, model: str, out: Path, job: Alignment) -> Path:
 def _with_margins(job: Alignment, parts: Sequence[list[Row]]) -> list[list[Row]]:
     from transformers import AutoTokenizer
 
-    from polyculture.align.margin_rewards import make_margin_rewards, margin_columns
+    from polyculture.align.data.margin_rewards import make_margin_rewards, margin_columns
 
     assert job.margin_rewards is not None
     rewards = make_margin_rewards(

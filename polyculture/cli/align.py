@@ -177,7 +177,7 @@ def align(
     from polyculture.align.job import Alignment
     from polyculture.align.run import align as run
     from polyculture.align.training import Training
-    from polyculture.align.watch_settings import Watch
+    from polyculture.align.watching.settings import Watch
 
     folder = options.cache_folder(cache, no_cache)
     job = Alignment(

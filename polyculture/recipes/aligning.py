@@ -40,7 +40,7 @@ class Align:
 
     def stands_on(self, params: Mapping[str, Any]) -> dict[str, str]:
         """The models in folders that parameters name, and folders of data, by their content."""
-        from polyculture.align.stages import model_identity
+        from polyculture.align.staged.stages import model_identity
 
         named = {key: str(params[key]) for key in ("model", "reference", "data", "held_out") if params.get(key)}
         identity = {"model": model_identity, "reference": model_identity}
@@ -79,7 +79,7 @@ class Align:
         """
         from polyculture.align.job import Alignment
         from polyculture.align.training import Training
-        from polyculture.align.watch_settings import Watch
+        from polyculture.align.watching.settings import Watch
 
         given = _validated(params).model_dump()
         objective = given.pop("objective")
@@ -117,7 +117,7 @@ def check_objective(job: Alignment) -> None:
     """
     from polyculture.align.job import objective_of
     from polyculture.align.mixture import parse_objective
-    from polyculture.align.sampled_settings import Sampled
+    from polyculture.align.sampled.settings import Sampled
 
     name = job.objective.strip()
     if name in table("align") and isinstance(table("align")[name], type):
@@ -133,7 +133,7 @@ def settings_model() -> type[BaseModel]:
     """What the stage's parameters may be, from the settings of an alignment run."""
     from polyculture.align.job import Alignment
     from polyculture.align.training import Training
-    from polyculture.align.watch_settings import Watch
+    from polyculture.align.watching.settings import Watch
 
     seed = (int | None, Field(None, ge=0, description="of everything random; null is the recipe's"))
     training = _typed(Training, (), seed=seed)

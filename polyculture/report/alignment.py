@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from polyculture.align.watch_log import Observation, alarm_in_words
+from polyculture.align.watching.log import Observation, alarm_in_words
 from polyculture.files import atomic
 from polyculture.report.alignment_figures import diversity_name, figures_of
 from polyculture.report.alignment_run import AlignmentReport, read_alignment

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from polyculture.align.watch_log import Observation
+from polyculture.align.watching.log import Observation
 from polyculture.report.figure import Figure
 from polyculture.reproductions.finding import Curve, Plot
 

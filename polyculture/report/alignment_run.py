@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from polyculture.align.watch_log import Observation, read_observations
+from polyculture.align.watching.log import Observation, read_observations
 from polyculture.errors import BadInput
 
 EXAMPLES = 3

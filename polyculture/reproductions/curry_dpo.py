@@ -46,9 +46,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polyculture.align.curriculum import CurryDPO
+from polyculture.align.data.ranked import Order, pair_rows
 from polyculture.align.objective import Objective
-from polyculture.align.ranked import Order, pair_rows
+from polyculture.align.staged.curriculum import CurryDPO
 from polyculture.reproductions.bracket_writers import (
     PROMPT,
     Writers,

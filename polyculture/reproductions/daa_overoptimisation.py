@@ -26,8 +26,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from polyculture.align.margins import preference_margin, win_probability
 from polyculture.align.objectives.logistic import dpo_loss
+from polyculture.align.objectives.margins import preference_margin, win_probability
 from polyculture.measure.over_optimisation import OverOptimisationMonitor
 from polyculture.reproductions.finding import Curve, Finding, Interval, Plot, Scale
 

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from scipy.optimize import minimize
 
-from polyculture.align.judged_pairs import PairwiseJudge, pair_filter
-from polyculture.align.nash import exploitability, soft_policy_iteration
 from polyculture.align.objectives.dno import dno_loss, dno_prct_loss
+from polyculture.align.staged.judged_pairs import PairwiseJudge, pair_filter
+from polyculture.align.staged.nash import exploitability, soft_policy_iteration
 from polyculture.reproductions.finding import Curve, Finding, Interval, Plot, Scale
 
 RESPONSES, ETA, STEPS = 6, 0.3, 200

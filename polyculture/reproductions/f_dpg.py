@@ -25,8 +25,8 @@ import torch
 from torch import Tensor, nn
 
 from polyculture.align.objectives.f_dpg import GENERATORS, f_dpg_loss, pseudo_reward
-from polyculture.align.sampled_state import SampledState
-from polyculture.align.targets import Constraint
+from polyculture.align.sampled.state import SampledState
+from polyculture.align.sampled.targets import Constraint
 from polyculture.reproductions.finding import Curve, Finding, Interval, Plot, Scale
 
 BITS, EPS = 6, 1e-3

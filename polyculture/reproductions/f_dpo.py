@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polyculture.align.f_divergences import optimal_policy
+from polyculture.align.objectives.f_divergences import optimal_policy
 from polyculture.align.objectives.f_dpo import f_dpo_loss
 from polyculture.reproductions.finding import Curve, Finding, Interval, Plot, Scale
 from polyculture.reproductions.finite_bandit import Comparisons, entropy, fit, kl, population, sampled

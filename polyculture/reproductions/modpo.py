@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polyculture.align.f_divergences import optimal_policy
+from polyculture.align.objectives.f_divergences import optimal_policy
 from polyculture.align.objectives.logistic import dpo_loss
 from polyculture.align.objectives.modpo import modpo_loss
 from polyculture.reproductions.finding import Curve, Finding, Interval, Plot, Scale

@@ -27,12 +27,12 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from polyculture.align.encoding import Encoded
-from polyculture.align.forward import Abilities, probe, score_batch
-from polyculture.align.layout import Layout
-from polyculture.align.policy_samples import end_tokens, pad_token, sample_policy, undisturbed
-from polyculture.align.reference import frozen_copy
+from polyculture.align.data.encoding import Encoded
+from polyculture.align.data.layout import Layout
+from polyculture.align.log_probs.forward import Abilities, probe, score_batch
+from polyculture.align.reference.scores import frozen_copy
 from polyculture.align.run_folder import MODEL, SUMMARY, last_checkpoint
+from polyculture.align.watching.samples import end_tokens, pad_token, sample_policy, undisturbed
 from polyculture.errors import BadInput
 from polyculture.files import atomic, write_json
 from polyculture.llm.base import sample_seed

@@ -18,7 +18,7 @@ from torch.nn.functional import logsigmoid
 from transformers import AutoModelForSequenceClassification, Trainer
 from transformers.trainer_callback import PrinterCallback
 
-from polyculture.align.encoding import Encoded
+from polyculture.align.data.encoding import Encoded
 from polyculture.align.run_folder import MODEL, SUMMARY, last_checkpoint
 from polyculture.align.stopping import StepProgress, StopAfterStep
 from polyculture.align.training import Training

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from polyculture.align.encoding import Encoded, Encoder
-from polyculture.align.examples import Example, prompt_text, read_examples
-from polyculture.align.sample_measures import Reward, make_reward
+from polyculture.align.data.encoding import Encoded, Encoder
+from polyculture.align.data.examples import Example, prompt_text, read_examples
+from polyculture.align.watching.measures import Reward, make_reward
 from polyculture.errors import BadInput
 from polyculture.progress import Progress, silent
 from polyculture.reading import read_pool
@@ -100,7 +100,7 @@ def file_material(
         ood: the same with shifted prompts; its chosen answers are the references.
         prompts: to test on, of each.
         seed: of the choice of test prompts.
-        reward: the ground truth, see polyculture.align.sample_measures.make_reward.
+        reward: the ground truth, see polyculture.align.watching.measures.make_reward.
         limit: read the first so many rows of ``data`` only.
         split: of a hub data set.
         progress: told the rows.

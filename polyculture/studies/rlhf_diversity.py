@@ -21,13 +21,13 @@ from typing import Any
 
 import numpy as np
 
-from polyculture.align.encoding import Encoded, Encoder
-from polyculture.align.examples import prompt_text
+from polyculture.align.data.encoding import Encoded, Encoder
+from polyculture.align.data.examples import prompt_text
 from polyculture.align.job import Alignment
-from polyculture.align.policy_samples import end_tokens, pad_token, sample_policy
 from polyculture.align.run import align
 from polyculture.align.run_folder import MODEL, SUMMARY, open_run
-from polyculture.align.sample_measures import make_reward
+from polyculture.align.watching.measures import make_reward
+from polyculture.align.watching.samples import end_tokens, pad_token, sample_policy
 from polyculture.errors import BadInput
 from polyculture.files import locked, write_json
 from polyculture.llm.loading import load, on_device

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from polyculture.align.sample_measures import Reward
+from polyculture.align.watching.measures import Reward
 from polyculture.studies.preference_reward import RewardModel
 from polyculture.studies.rlhf_data import Inputs
 
@@ -31,7 +31,7 @@ def by_text(reward: Reward) -> Judge:
     """A reward of prompts and answers as a judge.
 
     Args:
-        reward: see polyculture.align.sample_measures.make_reward.
+        reward: see polyculture.align.watching.measures.make_reward.
     """
 
     def judge(given: Inputs, which: Sequence[int], texts: Sequence[str], ids: Sequence[list[int]]) -> np.ndarray:

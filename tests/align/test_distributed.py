@@ -60,9 +60,9 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from transformers import AutoModelForCausalLM
-from polyculture.align.encoding import Encoded
-from polyculture.align.forward import probe, score_batch
-from polyculture.align.layout import Layout
+from polyculture.align.data.encoding import Encoded
+from polyculture.align.log_probs.forward import probe, score_batch
+from polyculture.align.data.layout import Layout
 
 dist.init_process_group("gloo")
 model = AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.float32)

@@ -13,7 +13,7 @@ from polyculture.align.job import Alignment
 from polyculture.align.model_card import model_card, source_of
 from polyculture.align.run import align
 from polyculture.align.training import Training
-from polyculture.align.watch_settings import Watch
+from polyculture.align.watching.settings import Watch
 from polyculture.methods import table
 
 SHORT: dict[str, Any] = {"steps": 2, "batch_size": 4, "max_length": 64, "cpu": True}

@@ -11,12 +11,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from polyculture.align.columns import with_columns
+from polyculture.align.data.columns import with_columns
 from polyculture.align.job import Alignment
 from polyculture.align.run import align, read_rows
 from polyculture.align.run_folder import last_checkpoint
 from polyculture.align.training import Training
-from polyculture.align.watch_settings import Watch
+from polyculture.align.watching.settings import Watch
 from polyculture.errors import BadInput, UnknownMethod
 
 Rows = list[dict[str, Any]]

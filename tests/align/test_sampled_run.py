@@ -12,9 +12,9 @@ from transformers import TrainerCallback
 
 from polyculture.align.job import Alignment
 from polyculture.align.run import align
-from polyculture.align.sampled_settings import Sampled
+from polyculture.align.sampled.settings import Sampled
 from polyculture.align.training import Training
-from polyculture.align.watch_settings import Watch
+from polyculture.align.watching.settings import Watch
 from polyculture.errors import BadInput, UnknownMethod
 
 HERE = "python:tests.align.test_sampled_run"

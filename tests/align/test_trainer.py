@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from polyculture.align.dataset import EncodedDataset
-from polyculture.align.trainer import AlignmentTrainer, check_joined
-from polyculture.align.watch_settings import Watch
+from polyculture.align.data.dataset import EncodedDataset
+from polyculture.align.preparation import check_joined, switch_off_dropout
+from polyculture.align.trainer import AlignmentTrainer
+from polyculture.align.watching.settings import Watch
 from polyculture.errors import BadInput, UnknownMethod
 
 Rows = list[dict[str, Any]]
@@ -82,7 +83,7 @@ def test_sharing_prompts_changes_nothing(tiny_model: str, preferences: Rows, tmp
 def test_the_reference_is_computed_once_and_found_again(
     tiny_model: str, preferences: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from polyculture.align import reference
+    from polyculture.align.reference import scores as reference
 
     calls = []
     score = reference._score
@@ -179,6 +180,26 @@ def test_held_out_pairs_are_judged(tiny_model: str, preferences: Rows, tmp_path:
     assert {"eval_rewards/accuracies", "eval_logps/chosen"} <= set(found)
 
 
+def test_other_rows_can_be_judged_while_the_reference_is_there(
+    tiny_model: str, preferences: Rows, tmp_path: Path
+) -> None:
+    trained = trainer(tiny_model, preferences[:16], tmp_path / "a")
+    assert trained.evaluate(preferences[16:])["eval_loss"] == pytest.approx(0.693147, abs=1e-5)
+    trained.train()
+    with pytest.raises(BadInput, match="the reference was this model before it was trained"):
+        trained.evaluate(preferences[16:])
+    beside = trainer(tiny_model, preferences[:16], tmp_path / "b", reference=tiny_model)
+    beside.train()
+    assert beside.evaluate(preferences[16:])["eval_loss"] != pytest.approx(0.693147, abs=1e-4)
+
+
+def test_batches_can_be_grouped_by_length(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:
+    rows = [{**row, "chosen": row["chosen"] + " and rye" * (i % 5)} for i, row in enumerate(preferences)]
+    trained = trainer(tiny_model, rows, tmp_path, args={"train_sampling_strategy": "group_by_length"})
+    trained.train()
+    assert len(losses(trained)) == 3
+
+
 def test_a_watch_does_not_swallow_the_log_of_its_step(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:
     watch = Watch(every=1, prompts=1, samples=1, max_new_tokens=4)
     trained = trainer(tiny_model, preferences[:16], tmp_path, held_out=preferences[16:], watch=watch)
@@ -245,6 +266,15 @@ def test_dropout_is_off_unless_asked_for(tmp_path: Path, tiny_model: str, prefer
         return float(made.model.transformer.drop.p)
 
     assert rate() == 0.0 and rate(dropout=True) == pytest.approx(0.1)
+
+
+def test_dropout_that_a_model_keeps_as_a_number_is_off_too(tiny_model: str) -> None:
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, attention_dropout=0.3)
+    assert model.model.layers[0].self_attn.attention_dropout == 0.3
+    switch_off_dropout(model)
+    assert model.model.layers[0].self_attn.attention_dropout == 0.0
 
 
 def test_encoded_data_are_taken_as_they_are(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from polyculture.align.watch_log import Observation
+from polyculture.align.watching.log import Observation
 from polyculture.errors import BadInput
 from polyculture.report.alignment import render_alignment, write_alignment
 from polyculture.report.alignment_figures import figures_of

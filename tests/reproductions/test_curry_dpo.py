@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
+from polyculture.align.data.ranked import pair_rows
 from polyculture.align.objective import Objective
-from polyculture.align.ranked import pair_rows
 from polyculture.reproductions.bracket_writers import (
     Writers,
     demonstration,

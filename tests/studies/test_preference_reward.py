@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from polyculture.align.encoding import Encoded
+from polyculture.align.data.encoding import Encoded
 from polyculture.align.training import Training
 from polyculture.errors import BadInput
 from polyculture.studies.preference_reward import RewardModel, bradley_terry_loss, train_reward_model

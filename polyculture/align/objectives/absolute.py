@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from polyculture.align.bounds import positive
-from polyculture.align.margins import log_ratios
+from polyculture.align.objectives.bounds import positive
+from polyculture.align.objectives.margins import log_ratios
 
 
 def nca_pair_loss(

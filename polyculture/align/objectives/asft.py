@@ -24,10 +24,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from polyculture.align.bounds import positive, within
-from polyculture.align.f_divergences import at_least_float32
 from polyculture.align.objective import traits
-from polyculture.align.odds import log_complement, log_odds
+from polyculture.align.objectives.bounds import positive, within
+from polyculture.align.objectives.f_divergences import at_least_float32
+from polyculture.align.objectives.odds import log_complement, log_odds
 
 
 class Parts(NamedTuple):

@@ -5,10 +5,10 @@ With r_t(x, y) = E_{y' ~ pi_t}[P(y beats y' | x)], the expected win rate against
 
     Delta = eta log(pi / pi_t)(y1) - eta log(pi / pi_t)(y2),
 
-the next policy minimises the cross-entropy of sigmoid(Delta) with the soft target sigmoid(r_t(y1) - r_t(y2))
-(equations 8 and 12), whose population optimum is pi_{t+1} ~ pi_t exp(r_t / eta)
-(:func:`polyculture.align.nash.soft_policy_iteration`). The practical form (equation 13) is contrastive, on filtered
-pairs (:mod:`polyculture.align.judged_pairs`), with pi_t as reference.
+the next policy minimises the cross-entropy of sigmoid(Delta) with the soft target sigmoid(r_t(y1) - r_t(y2)) (equations
+8 and 12), whose population optimum is pi_{t+1} ~ pi_t exp(r_t / eta)
+(:func:`polyculture.align.staged.nash.soft_policy_iteration`). The practical form (equation 13) is contrastive, on
+filtered pairs (:mod:`polyculture.align.staged.judged_pairs`), with pi_t as reference.
 
 eta multiplies log-ratios here and divides the reward in the optimum; win rates are at most 1 apart, so that the hard
 labels of the practical form amount to a larger reward: one form's eta is not the other's.
@@ -19,10 +19,10 @@ from __future__ import annotations
 from torch import Tensor, sigmoid
 from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 
-from polyculture.align.bounds import positive
-from polyculture.align.f_divergences import at_least_float32
-from polyculture.align.margins import log_ratios, preference_margin
 from polyculture.align.objective import traits
+from polyculture.align.objectives.bounds import positive
+from polyculture.align.objectives.f_divergences import at_least_float32
+from polyculture.align.objectives.margins import log_ratios, preference_margin
 from polyculture.errors import BadInput
 
 

@@ -1,7 +1,7 @@
 """Pulling a policy to a target distribution that is known up to a constant, by an f-divergence of choice.
 
 Aligning Language Models with Preferences through f-divergence Minimization (2023, arXiv:2302.08215). The target is
-p = P / Z (see :mod:`polyculture.align.targets`), the divergence D_f(pi || p) = E_p[f(pi / p)], and its gradient
+p = P / Z (see :mod:`polyculture.align.sampled.targets`), the divergence D_f(pi || p) = E_p[f(pi / p)], and its gradient
 
     grad D_f = E_pi[ f'(pi(x) / p(x)) grad log pi(x) ]                                              (Theorem 1)
 
@@ -28,7 +28,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from polyculture.align.f_divergences import FORWARD_KL, JENSEN_SHANNON, REVERSE_KL, at_least_float32
+from polyculture.align.objectives.f_divergences import FORWARD_KL, JENSEN_SHANNON, REVERSE_KL, at_least_float32
 from polyculture.errors import BadInput, unknown
 
 Divergence = Literal["forward_kl", "reverse_kl", "tv", "js", "chi2_p_pi", "chi2_pi_p"]

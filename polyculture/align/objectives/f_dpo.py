@@ -7,7 +7,7 @@ leaves
 
     -ln sigmoid(beta f'(u_w) - beta f'(u_l)),   u = pi / ref.
 
-See :mod:`polyculture.align.f_divergences` for f', and for the exact optimum over finitely many answers.
+See :mod:`polyculture.align.objectives.f_divergences` for f', and for the exact optimum over finitely many answers.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from polyculture.align.bounds import finite_reference, positive
-from polyculture.align.f_divergences import at_least_float32, f_divergence
 from polyculture.align.objective import traits
+from polyculture.align.objectives.bounds import finite_reference, positive
+from polyculture.align.objectives.f_divergences import at_least_float32, f_divergence
 from polyculture.errors import BadInput
 
 

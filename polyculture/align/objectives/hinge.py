@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from polyculture.align.bounds import finite_reference, positive
-from polyculture.align.f_divergences import at_least_float32
-from polyculture.align.margins import preference_margin
 from polyculture.align.objective import traits
+from polyculture.align.objectives.bounds import finite_reference, positive
+from polyculture.align.objectives.f_divergences import at_least_float32
+from polyculture.align.objectives.margins import preference_margin
 
 
 @traits(of_difference=True)

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from polyculture.align.bounds import positive, within
-from polyculture.align.f_divergences import at_least_float32
-from polyculture.align.margins import log_ratios, logistic, preference_margin
 from polyculture.align.objective import traits
+from polyculture.align.objectives.bounds import positive, within
+from polyculture.align.objectives.f_divergences import at_least_float32
+from polyculture.align.objectives.margins import log_ratios, logistic, preference_margin
 from polyculture.errors import BadInput
 
 

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from polyculture.align.bounds import finite_reference, positive
-from polyculture.align.f_divergences import at_least_float32
 from polyculture.align.objective import traits
+from polyculture.align.objectives.bounds import finite_reference, positive
+from polyculture.align.objectives.f_divergences import at_least_float32
 from polyculture.errors import BadInput, unknown
 
 
@@ -94,7 +94,7 @@ def modpo_loss(
     objectives, the margins do. Weights are taken as they are: only their ratio to beta matters, and scaling them all
     scales beta. A small first weight enlarges margins and gradients alike (by 1 / w_k): lower the learning rate. Give
     margin rewards in the units of the pairs' reward, or standardise them
-    (:func:`~polyculture.align.margin_rewards.margin_columns`).
+    (:func:`~polyculture.align.data.margin_rewards.margin_columns`).
 
     Args:
         policy_chosen: (B,) the policy's log-probability of each chosen answer, summed over tokens.

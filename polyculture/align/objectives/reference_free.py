@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from polyculture.align.bounds import positive, within
-from polyculture.align.f_divergences import at_least_float32
-from polyculture.align.margins import logistic
 from polyculture.align.objective import traits
-from polyculture.align.odds import log_odds
+from polyculture.align.objectives.bounds import positive, within
+from polyculture.align.objectives.f_divergences import at_least_float32
+from polyculture.align.objectives.margins import logistic
+from polyculture.align.objectives.odds import log_odds
 from polyculture.errors import unknown
 
 

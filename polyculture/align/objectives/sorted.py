@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from polyculture.align.bounds import finite_reference, positive, within
-from polyculture.align.f_divergences import at_least_float32
-from polyculture.align.margins import log_ratios, logistic
 from polyculture.align.objective import traits
+from polyculture.align.objectives.bounds import finite_reference, positive, within
+from polyculture.align.objectives.f_divergences import at_least_float32
+from polyculture.align.objectives.margins import log_ratios, logistic
 
 
 @traits(batch_coupled=True)

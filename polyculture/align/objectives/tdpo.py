@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from polyculture.align.bounds import finite_reference, positive, within
-from polyculture.align.f_divergences import at_least_float32
-from polyculture.align.head import scores_from_logits
+from polyculture.align.log_probs.head import scores_from_logits
 from polyculture.align.objective import pair_inputs, traits
+from polyculture.align.objectives.bounds import finite_reference, positive, within
+from polyculture.align.objectives.f_divergences import at_least_float32
 from polyculture.errors import BadInput, unknown
 
 IGNORED = -100

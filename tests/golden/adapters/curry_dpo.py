@@ -1,8 +1,8 @@
 """Reference vectors of curricula of preference pairs, through the public pair and stage construction and the loss."""
 
+from polyculture.align.data.ranked import ranked_pairs
 from polyculture.align.objective import Objective, pair_inputs
-from polyculture.align.ranked import ranked_pairs
-from polyculture.align.staging import curriculum_stages
+from polyculture.align.staged.cuts import curriculum_stages
 from tests.golden.adapters.given import given, tensor
 
 

@@ -1,8 +1,8 @@
 """Reference vectors of over-optimisation in direct alignment, through the public losses and measures."""
 
-from polyculture.align.margins import preference_margin, win_probability
 from polyculture.align.objectives.hinge import hinge_regulariser, hinge_term, slic_regularised_loss
 from polyculture.align.objectives.logistic import dpo_loss, dpo_nll_loss
+from polyculture.align.objectives.margins import preference_margin, win_probability
 from polyculture.align.objectives.squared import ipo_loss
 from polyculture.measure.over_optimisation import top_k_entropy
 from tests.golden.adapters.given import given, tensor

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from polyculture.align import nash
-from polyculture.align.judged_pairs import PairRule
-from polyculture.align.judged_pairs import pair_filter as filter_pairs
 from polyculture.align.objective import pair_inputs
 from polyculture.align.objectives.dno import dno_loss
 from polyculture.align.objectives.dno import dno_prct_loss as prct_loss
+from polyculture.align.staged import nash
+from polyculture.align.staged.judged_pairs import PairRule
+from polyculture.align.staged.judged_pairs import pair_filter as filter_pairs
 from tests.golden.adapters.given import given, tensor
 
 

@@ -12,7 +12,7 @@ import torch
 from polyculture.align.objectives.f_dpg import divergence_estimates as estimates
 from polyculture.align.objectives.f_dpg import f_dpg_loss as loss_of
 from polyculture.align.objectives.f_dpg import pseudo_reward
-from polyculture.align.sampled_state import SampledState
+from polyculture.align.sampled.state import SampledState
 from tests.golden.adapters.given import tensor
 
 NAMES = {

@@ -1,0 +1,1 @@
+"""Rows, examples, token ids, batches: what a training reads."""

@@ -1,0 +1,173 @@
+"""Examples as token ids: the prompt of a pair once, completions with the end of the sequence, and what was cut."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from polyculture.align.data.examples import Example, Messages, Number, Rejected, completion_text, prompt_text
+from polyculture.errors import BadInput
+from polyculture.llm.base import as_messages
+from polyculture.llm.chat import PromptReader
+from polyculture.llm.framing import start_token
+from polyculture.progress import Progress, silent
+
+BLOCK = 1024
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One example as token ids.
+
+    Args:
+        prompt: ids of the prompt, one or more.
+        completions: ids of each completion, the end of the sequence included unless it was cut.
+        numbers: columns of numbers.
+        desirable: of labels, whether the completion is wanted.
+        place: where it comes from.
+    """
+
+    prompt: list[int]
+    completions: tuple[list[int], ...]
+    numbers: Mapping[str, Number]
+    desirable: bool = True
+    place: str = ""
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """What did not fit: how many prompts were cut at the start, how many completions at the end, and how many tokens.
+
+    Args:
+        max_length: most tokens of prompt and completion.
+        prompts: prompts cut.
+        completions: completions cut; these do not end with the end of the sequence.
+        tokens: tokens lost.
+    """
+
+    max_length: int
+    prompts: int = 0
+    completions: int = 0
+    tokens: int = 0
+
+    def __str__(self) -> str:
+        if not self.tokens:
+            return f"nothing was cut: all fit {self.max_length} tokens"
+        return (
+            f"{self.prompts} prompts were cut at the start and {self.completions} completions at the end to fit "
+            f"{self.max_length} tokens; {self.tokens} tokens were left out"
+        )
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Turns examples into token ids.
+
+    Plain prompts are tokenised as they are, with the tokenizer's special tokens; chat messages go through its chat
+    template. A completion is tokenised apart from its prompt, so that the tokens of the prompt are the same for both
+    sides of a pair, and ends with the end-of-sequence token.
+
+    Args:
+        tokenizer: a transformers tokenizer.
+        max_length: most tokens of a prompt and a completion. Completions are cut at the end to what half of it, or a
+            shorter prompt, leaves; then prompts at the start.
+
+    Raises:
+        BadInput: the tokenizer has no end-of-sequence token, or max_length leaves no room for a prompt and an answer.
+    """
+
+    tokenizer: Any
+    max_length: int = 1024
+
+    def __post_init__(self) -> None:
+        if self.tokenizer.eos_token_id is None:
+            raise BadInput(
+                "the tokenizer has no end-of-sequence token, so the policy would never learn to stop; set "
+                "tokenizer.eos_token to one of its tokens and save it with the model"
+            )
+        if self.max_length < 2:
+            raise BadInput(f"max_length should leave room for a prompt and a completion, not be {self.max_length}")
+
+    def encode(
+        self, examples: Sequence[Example], progress: Progress = silent
+    ) -> tuple[list[Encoded], list[Rejected], Cuts]:
+        """The examples as token ids, those that can't be used any more with the reason, and what was cut.
+
+        Args:
+            examples: what to encode.
+            progress: told the examples.
+
+        Raises:
+            BadInput: the chat template refuses an example, or none is left.
+        """
+        encoded: list[Encoded] = []
+        rejected: list[Rejected] = []
+        cut = [0, 0, 0]
+        for start in range(0, len(examples), BLOCK):
+            block = examples[start : start + BLOCK]
+            for example, prompt, completions in zip(block, self._prompts(block), self._completions(block), strict=True):
+                prompt, kept = self._fit(prompt, completions, cut)
+                row = Encoded(prompt, tuple(kept), example.numbers, example.desirable, example.place)
+                if len(kept) == 2 and kept[0] == kept[1]:
+                    reason = f"chosen and rejected are the same tokens when cut to {self.max_length}"
+                    shown = dict(zip(("chosen", "rejected"), example.texts(), strict=True))
+                    rejected.append(Rejected(example.place, reason, {"prompt": prompt_text(example.prompt), **shown}))
+                    continue
+                encoded.append(row)
+            progress("reading tokens", start + len(block), len(examples))
+        if not encoded:
+            raise BadInput(
+                f"no example is left: {rejected[0].place}: {rejected[0].reason}" if rejected else "there is no example"
+            )
+        return encoded, rejected, Cuts(self.max_length, *cut)
+
+    def _prompts(self, block: Sequence[Example]) -> list[list[int]]:
+        reader = PromptReader(self.tokenizer, chat=False, name="the tokenizer")
+        known: dict[str, list[int]] = {}
+        found = []
+        for example in block:
+            key = repr(example.prompt)
+            if key not in known:
+                known[key] = reader.ids(example.prompt) if example.prompt else [start_token(self.tokenizer)]
+            found.append(known[key])
+        return found
+
+    def _completions(self, block: Sequence[Example]) -> list[list[list[int]]]:
+        texts = [self._completion(example, one) for example in block for one in example.completions]
+        ids = self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+        end = self.tokenizer.eos_token_id
+        flat = iter(one if end in one[-2:] else [*one, end] for one in ids)
+        return [[next(flat) for _ in example.completions] for example in block]
+
+    def _completion(self, example: Example, completion: str | Messages) -> str:
+        if isinstance(completion, str):
+            return completion
+        if not getattr(self.tokenizer, "chat_template", None):
+            return " " + completion_text(completion)  # a transcript's turn, after "Assistant:"
+        asked = as_messages(example.prompt)
+
+        def written(turns: list[dict[str, str]], answer_next: bool) -> str:
+            try:
+                text: str = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=answer_next)
+            except Exception as error:  # a template raises whatever it likes, most often jinja2's TemplateError
+                raise BadInput(f"{example.place}: the chat template refuses the messages: {error}") from error
+            return text
+
+        before, whole = written(asked, True), written([*asked, *map(dict, completion)], False)
+        if not whole.startswith(before):
+            raise BadInput(
+                f"{example.place}: with the answer, the chat template writes the prompt differently than without it, "
+                "so the tokens of the answer can't be told; use a template whose generation prompt begins the answer"
+            )
+        return whole[len(before) :]
+
+    def _fit(self, prompt: list[int], completions: list[list[int]], cut: list[int]) -> tuple[list[int], list[Any]]:
+        room = self.max_length - min(len(prompt), self.max_length // 2)
+        kept = [one[:room] for one in completions]
+        longest = max((len(one) for one in kept), default=0)
+        shown = prompt[max(0, len(prompt) + longest - self.max_length) :]
+        cut[0] += len(shown) < len(prompt)
+        cut[1] += sum(len(a) < len(b) for a, b in zip(kept, completions, strict=True))
+        cut[2] += len(prompt) - len(shown) + sum(map(len, completions)) - sum(map(len, kept))
+        return shown, kept

@@ -1,0 +1,85 @@
+"""What a model, its tokenizer, and the processes must be before a training."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from polyculture.align.mixture import Mixture, parse_objective
+from polyculture.align.objective import Loss, Objective
+from polyculture.errors import BadInput
+
+DROPOUTS = ("attention_dropout", "attn_dropout", "dropout", "hidden_dropout", "activation_dropout")
+"""Rates that models keep as numbers and hand to functions."""
+
+
+def as_objective(which: str | Loss | Objective | Mixture, hyper: Mapping[str, Any]) -> Objective | Mixture:
+    """An objective from whatever names one.
+
+    Args:
+        which: a name, a weighted sum, a function, or an objective.
+        hyper: hyper-parameters.
+
+    Raises:
+        UnknownMethod: there is no such objective or hyper-parameter.
+        BadInput: a value can't be read, or a mixture that is made already is given some.
+    """
+    if isinstance(which, str):
+        return parse_objective(which, **hyper)
+    if isinstance(which, Mixture):
+        if hyper:
+            raise BadInput("a mixture's objectives have their hyper-parameters already")
+        return which
+    return Objective.of(which, **hyper)
+
+
+def check_joined(processes: int) -> None:
+    """Check that the processes that were launched train together.
+
+    Args:
+        processes: how many this one sees.
+
+    Raises:
+        BadInput: it sees fewer than were launched.
+    """
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if launched != processes:
+        raise BadInput(
+            f"{launched} processes were launched, but this one sees {processes}: they have not joined, and each would "
+            "train alone; on CPUs set ACCELERATE_USE_CPU=true (or use_cpu=True), on GPUs launch with torchrun or "
+            "accelerate launch, one process a GPU"
+        )
+
+
+def fitting_length(model: Any, max_length: int) -> int:
+    """The tokens that fit both what is asked for and the model's window, with a warning if that is less.
+
+    Args:
+        model: a transformers model.
+        max_length: what is asked for.
+    """
+    window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if isinstance(window, int) and window < max_length:
+        warnings.warn(
+            f"max_length is {max_length}, but the model takes {window} tokens; {window} is used", stacklevel=4
+        )
+        return window
+    return max_length
+
+
+def switch_off_dropout(model: nn.Module) -> None:
+    """Set every dropout rate to 0: policy and reference are compared on the same footing.
+
+    Args:
+        model: is changed.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for name in DROPOUTS:
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)

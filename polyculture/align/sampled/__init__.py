@@ -1,0 +1,1 @@
+"""Training on the policy's own samples, towards a target distribution."""

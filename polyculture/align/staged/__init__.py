@@ -1,0 +1,1 @@
+"""Training in stages: curricula, and iterations on judged samples."""
