@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +13,12 @@ import numpy as np
 
 from polyculture.align.data.columns import with_columns
 from polyculture.align.data.examples import split_prompt
-from polyculture.align.job import Alignment, Row, objective_of
-from polyculture.align.mixture import Mixture
-from polyculture.align.model_card import write_model_card
-from polyculture.align.objective import Objective
-from polyculture.align.run_folder import MODEL, REJECTED, SUMMARY, last_checkpoint, open_run, write_rejected
-from polyculture.align.stopping import LogAtCheckpoints, StepProgress, StopAfterStep
-from polyculture.align.summary import AlignmentRun, summary_of
+from polyculture.align.job import Alignment, Row
+from polyculture.align.run_folder import REJECTED, SUMMARY, open_run
+from polyculture.align.summary import AlignmentRun
+from polyculture.align.ways import trained_by
 from polyculture.errors import BadInput
-from polyculture.files import locked, write_json
+from polyculture.files import locked
 from polyculture.progress import Progress, silent
 from polyculture.reading import read_pool
 
@@ -65,8 +60,6 @@ def align(job: Alignment, progress: Progress = silent) -> AlignmentRun:
         RunLocked: another process is training in this folder.
         KeyboardInterrupt: it was asked to stop; what is done is kept.
     """
-    from polyculture.align.ways import trained_by
-
     main = int(os.environ.get("RANK", "0")) == 0
     with locked(job.out) if main else contextlib.nullcontext():
         if main:
@@ -78,90 +71,6 @@ def align(job: Alignment, progress: Progress = silent) -> AlignmentRun:
             return AlignmentRun(job.out, found, resumed="finished before")
         train, held_out = read_rows(job, progress)
         return trained_by(job, train, held_out, progress)
-
-
-def train_on(
-    job: Alignment,
-    rows: list[Row],
-    held_out: list[Row],
-    *,
-    out: Path,
-    model: str,
-    reference: str | None,
-    make: Callable[..., Any] | None = None,
-    objective: Objective | Mixture | None = None,
-    more: Mapping[str, Any] | None = None,
-    progress: Progress = silent,
-) -> AlignmentRun:
-    """One training in one folder: from its last checkpoint if there is one.
-
-    Args:
-        job: the settings.
-        rows: to train on.
-        held_out: to watch on; may be empty, then nothing is watched.
-        out: the folder.
-        model: the model to begin with.
-        reference: what it is compared with; None is the model.
-        make: makes the trainer; by default AlignmentTrainer.
-        objective: in place of the job's.
-        more: further arguments of the trainer.
-        progress: told the steps.
-
-    Raises:
-        BadInput: see :class:`polyculture.align.trainer.AlignmentTrainer`.
-        KeyboardInterrupt: it was asked to stop; a checkpoint is kept.
-    """
-    from transformers.trainer_callback import PrinterCallback
-
-    from polyculture.align.trainer import AlignmentTrainer
-
-    started = time.time()
-    stop = StopAfterStep()
-    arguments = job.training.arguments(out, len(rows))
-    watch = job.watch
-    if watch is not None:
-        every = job.watch_every or max(1, -(-job.training.steps_of(len(rows)) // 10))
-        watch = dataclasses.replace(watch, every=every, seed=job.training.seed)
-    trainer = (make or AlignmentTrainer)(
-        model,
-        objective or objective_of(job),
-        arguments,
-        rows,
-        held_out or None,
-        reference=reference,
-        peft_config=job.training.peft_config(),
-        ld_alpha=job.ld_alpha,
-        wpo=job.wpo,
-        refresh=job.refresh,
-        max_length=job.training.max_length,
-        share_prompts=job.training.share_prompts,
-        dtype=job.training.dtype or ("float32" if job.training.lora is None else "auto"),
-        reference_cache=job.cache,
-        watch=watch if held_out else None,
-        name=Path(str(job.data)).name if isinstance(job.data, (str, Path)) else "rows",
-        progress=progress,
-        callbacks=[StepProgress(progress), stop, LogAtCheckpoints()],
-        **(more or {}),
-    )
-    trainer.remove_callback(PrinterCallback)
-    main = trainer.is_world_process_zero()
-    if main:
-        write_rejected(out, trainer.rejected)
-    checkpoint = last_checkpoint(out)
-    # Other processes of the run must not see what this one stops at: only a process alone listens.
-    with stop.listening() if trainer.accelerator.num_processes == 1 else contextlib.nullcontext():
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    if stop.asked and trainer.state.global_step < trainer.state.max_steps:
-        raise KeyboardInterrupt
-    trainer.save_model(str(out / MODEL))
-    (out / MODEL / "training_args.bin").unlink(missing_ok=True)  # a pickle, and settings.json says more
-    summary = summary_of(job, trainer, len(rows), len(held_out), time.time() - started)
-    if main:
-        if out == job.out:  # one card for the run: finish writes it for stages
-            write_model_card(out / MODEL, summary, job.settings())
-        write_json(out / SUMMARY, summary)
-    trainer.accelerator.wait_for_everyone()
-    return AlignmentRun(out, summary, resumed="" if checkpoint is None else checkpoint.name)
 
 
 def _rows(source: str | Path | Sequence[Row], job: Alignment, progress: Progress) -> list[Row]:

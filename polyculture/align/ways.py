@@ -14,13 +14,13 @@ from polyculture.align.mixture import Mixture, parse_objective
 from polyculture.align.objective import Objective
 from polyculture.align.reference.distance import KLToBase
 from polyculture.align.reference.gap import ReferenceGaps
-from polyculture.align.run import train_on
 from polyculture.align.sampled.settings import FDPG, Sampled
 from polyculture.align.staged.curriculum import CurryDPO
 from polyculture.align.staged.dno_prct import DNOPrct
 from polyculture.align.staged.iterated import iterate
 from polyculture.align.staged.stages import TrainedStage, TrainOne
 from polyculture.align.summary import AlignmentRun, finish
+from polyculture.align.training_run import train_on
 from polyculture.errors import BadInput
 from polyculture.methods import build, table
 from polyculture.progress import Progress
