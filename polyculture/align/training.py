@@ -97,12 +97,16 @@ class Training:
             examples: that are trained on.
 
         Raises:
-            UnknownMethod: ``more`` names no training argument.
+            MissingExtra: accelerate is not installed.
+        UnknownMethod: ``more`` names no training argument.
             BadInput: a value can't be read, or transformers refuses it.
         """
         import torch
         from transformers import TrainingArguments
 
+        from polyculture.errors import need
+
+        need("accelerate", "train")
         launched_on_cpu = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.cuda.is_available()
         bf16 = self.bf16
         if bf16 is None:
