@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 
 from polyculture.align.mixture import Mixture
-from polyculture.align.objective import Objective, Traits
-from polyculture.align.objectives.bounds import positive
-from polyculture.align.objectives.f_divergences import at_least_float32
+from polyculture.align.objective import Objective, traits
+from polyculture.align.objectives.bounds import at_least_float32, positive
 from polyculture.align.objectives.f_dpo import divergence_score
 from polyculture.errors import BadInput, unknown
 
@@ -177,9 +176,8 @@ def _mapped(objective: Objective, divergence: str, map_score: Any) -> Objective:
         assert found is not None  # of_difference losses judge pairs
         return found
 
-    traits = objective.traits
-    loss.traits = Traits(rewards, traits.of_difference, traits.per, traits.batch_coupled)  # type: ignore[attr-defined]
-    return Objective(f"{objective.name} under {divergence}", loss, objective.hyper)
+    mark = traits(rewards=rewards, of_difference=True, batch_coupled=objective.traits.batch_coupled)
+    return Objective(f"{objective.name} under {divergence}", mark(loss), objective.hyper)
 
 
 def _not_of_difference(name: str, divergence: str) -> BadInput:

@@ -20,6 +20,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from polyculture.align.objectives.bounds import at_least_float32
 from polyculture.errors import BadInput, UnknownMethod, unknown
 from polyculture.methods import Parameter, build, inputs, parameters, parse, table
 
@@ -318,7 +319,7 @@ def pair_inputs(
     shorter = torch.minimum(*counts.chunk(2)).repeat(2)
     tail = inside & (inside.cumsum(dim=1) > shorter[:, None])
     for prefix, values in sides.items():
-        kept = torch.where(inside, _full(values), 0.0)  # not a product: 0 times -inf would be NaN
+        kept = torch.where(inside, at_least_float32(values), 0.0)  # not a product: 0 times -inf would be NaN
         sums = kept.sum(dim=1)
         if ld_alpha != 1:
             sums = sums - (1 - ld_alpha) * torch.where(tail, kept, 0.0).sum(dim=1)
@@ -335,11 +336,6 @@ def names(kind: Kind | None = None) -> list[str]:
         for name, method in table("align").items()
     }
     return [name for name, of in kinds.items() if of is not None and kind in (None, of)]
-
-
-def _full(values: Tensor) -> Tensor:
-    """At least float32: sums of half-precision logs are not to be trusted."""
-    return values if values.dtype in (torch.float32, torch.float64) else values.float()
 
 
 def _sides(name: str, rows: Tensor) -> dict[str, Tensor]:

@@ -36,6 +36,7 @@ would be alone, for Adam works on each weight by itself.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import time
 from collections.abc import Callable, Sequence
@@ -101,7 +102,7 @@ class World:
         asked = [[make_prompt(rng) for _ in range(sizes.prompts)] for rng in rngs]
         kept = []
         for rng, own in zip(rngs, asked, strict=True):
-            others = (prompt for prompt in iter(lambda rng=rng: make_prompt(rng), None) if prompt not in set(own))  # type: ignore[misc]
+            others = (prompt for prompt in iter(functools.partial(make_prompt, rng), None) if prompt not in set(own))
             kept.append(list(itertools.islice(others, sizes.held_out)))
         draws = torch.Generator().manual_seed(self.seeds[0])
         self.rows, self.held_out = self._rated(asked, draws), self._rated(kept, draws)

@@ -5,8 +5,8 @@ A policy's exploitability is max_y P(y > policy) - 1/2. The average of DNO's pol
 set against its last policy, against the best response and the softmax (beta 1) of a Bradley-Terry reward fitted to all
 comparisons, and against the uniform policy. The control is transitive: P = sigmoid(r_i - r_j).
 
-Two steps towards what trains language models: the regression on tuples (equation 12), minimised by L-BFGS over the
-logits, must give the exact next policy; and DNO-Prct learns from sampled 0/1 comparisons alone, five samples a prompt,
+Two steps towards what trains language models: the regression on tuples, minimised by L-BFGS over the logits,
+must give the exact next policy; and DNO-Prct learns from sampled 0/1 comparisons alone, five samples a prompt,
 pairs filtered by the rule of section 5.1 on the six-point scale, one epoch of Adam an iteration with the previous
 policy as reference (eta 1).
 """
@@ -18,6 +18,7 @@ import time
 import numpy as np
 import torch
 from scipy.optimize import minimize
+from torch import Tensor
 
 from polyculture.align.objectives.dno import dno_loss, dno_prct_loss
 from polyculture.align.staged.judged_pairs import PairwiseJudge, pair_filter
@@ -79,29 +80,32 @@ def arms(P: np.ndarray) -> dict[str, float]:
 def regressed(P: np.ndarray, eta: float, iterations: int) -> float:
     """Largest difference between soft policy iteration and what L-BFGS on the tuple loss gives, step by step."""
     exact = soft_policy_iteration(P, eta, iterations)
-    first, second = torch.triu_indices(RESPONSES, RESPONSES, offset=1)
     worst = 0.0
     for t in range(iterations):
-        before = torch.from_numpy(exact.policies[t]).log()
-        wins = torch.from_numpy(exact.rewards[t])
-        logits = before.clone().requires_grad_()
-        optimiser = torch.optim.LBFGS(
-            [logits], max_iter=500, tolerance_grad=1e-12, tolerance_change=1e-16, line_search_fn="strong_wolfe"
-        )
-
-        def closure(logits=logits, before=before, wins=wins, optimiser=optimiser):  # type: ignore[no-untyped-def]
-            optimiser.zero_grad()
-            policy = logits.log_softmax(0)
-            losses = dno_loss(
-                policy[first], policy[second], before[first], before[second], wins[first], wins[second], eta=eta
-            )
-            losses.mean().backward()
-            return losses.mean()
-
-        optimiser.step(closure)
-        policy = logits.detach().softmax(0).numpy()
+        policy = next_policy(torch.from_numpy(exact.policies[t]).log(), torch.from_numpy(exact.rewards[t]), eta)
         worst = max(worst, float(np.abs(policy - exact.policies[t + 1]).max()))
     return worst
+
+
+def next_policy(before: Tensor, wins: Tensor, eta: float) -> np.ndarray:
+    """The policy that minimises the loss of all tuples, from log-probabilities before and their win rates."""
+    first, second = torch.triu_indices(RESPONSES, RESPONSES, offset=1)
+    logits = before.clone().requires_grad_()
+    optimiser = torch.optim.LBFGS(
+        [logits], max_iter=500, tolerance_grad=1e-12, tolerance_change=1e-16, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        policy = logits.log_softmax(0)
+        losses = dno_loss(
+            policy[first], policy[second], before[first], before[second], wins[first], wins[second], eta=eta
+        )
+        losses.mean().backward()
+        return losses.mean()
+
+    optimiser.step(closure)
+    return logits.detach().softmax(0).numpy()
 
 
 def practical(P: np.ndarray, rng: np.random.Generator, *, iterations: int, prompts: int) -> np.ndarray:

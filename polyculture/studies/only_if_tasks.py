@@ -304,7 +304,6 @@ class Specialist(Algebra):
         return Data(train, seen, deeper, used)
 
 
-TaskName = Literal["rewriting", "conditional", "restricted", "algebra", "specialist"]
 TASKS: Mapping[str, type[Task]] = {
     "rewriting": Rewriting,
     "conditional": Conditional,

@@ -13,6 +13,7 @@ from SFT. Best-of-n is at most log n - (n - 1) / n nats away.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -122,9 +123,7 @@ class _Run:
             settings = dataclasses.replace(job.rl, kl=kl, seed=job.seed)
             folder = self._stage(
                 f"rl-{kl:g}",
-                lambda out, settings=settings: train_policy(  # type: ignore[misc]
-                    str(self.sft), self.prompts, scaled, settings, out, progress=self.progress
-                ),
+                functools.partial(train_policy, str(self.sft), self.prompts, scaled, settings, progress=self.progress),
             )
             coefficients[name] = kl
             outputs[name] = self._sampled(name, folder)
@@ -216,14 +215,14 @@ class _Run:
             training = dataclasses.replace(job.reward_training, seed=job.seed + i)
             self._stage(
                 name,
-                lambda out, learn=learn, test=test, training=training: train_reward_model(  # type: ignore[misc]
+                functools.partial(
+                    train_reward_model,
                     self.sft,
                     [pairs[j] for j in learn],
-                    out,
                     training=training,
                     held_out=[pairs[j] for j in test],
                     pad=pad_token(self.tokenizer),
-                    progress=self._of("reward model" if name == "reward" else "judge"),  # noqa: B023 - called at once
+                    progress=self._of("reward model" if name == "reward" else "judge"),
                 ),
             )
             self._doubt(name)

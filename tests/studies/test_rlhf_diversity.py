@@ -62,7 +62,7 @@ def test_started_again_it_finds_the_same_and_trains_nothing(
 ) -> None:
     out, first = ran
     for name in ("train_policy", "train_reward_model", "align", "sample_policy"):
-        monkeypatch.delattr(rlhf_diversity, name)
+        monkeypatch.setattr(rlhf_diversity, name, pytest.fail)
     again = run_study(small(out))
     assert again.reused == ["sft", "reward", "rl-0.5"]
     assert again.to_dict()["policies"] == first.to_dict()["policies"]

@@ -19,14 +19,14 @@ Unrelated to "anchored supervised fine-tuning", which shares the abbreviation.
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from polyculture.align.objective import traits
-from polyculture.align.objectives.bounds import positive, within
-from polyculture.align.objectives.f_divergences import at_least_float32
+from polyculture.align.objectives.bounds import at_least_float32, positive, within
 from polyculture.align.objectives.odds import log_complement, log_odds
 
 
@@ -69,13 +69,7 @@ def _minus_log_sigmoid(mean: Tensor, beta: float, prob_clamp: float | None, *, w
 
 
 def _rewards(
-    mean_chosen: Tensor,
-    mean_rejected: Tensor,
-    *,
-    lam: float = 1.0,
-    beta: float = 1.0,
-    ce_coef: float = 1.0,
-    prob_clamp: float | None = None,
+    mean_chosen: Tensor, mean_rejected: Tensor, *, beta: float = 1.0, prob_clamp: float | None = None, **_: float
 ) -> tuple[Tensor, Tensor]:
     """The odds that the loss judges: beta o of either side."""
     chosen, rejected = (log_odds(mean.detach(), prob_clamp=prob_clamp) for mean in (mean_chosen, mean_rejected))
@@ -111,18 +105,7 @@ def asft_loss(
     return ce_coef * parts.likelihood + lam * (parts.chosen + parts.rejected)
 
 
-def _two_stage_rewards(
-    mean_chosen: Tensor,
-    mean_rejected: Tensor,
-    *,
-    beta: float = 0.5,
-    lam: float = 1.0,
-    prob_clamp: float | None = None,
-) -> tuple[Tensor, Tensor]:
-    return _rewards(mean_chosen, mean_rejected, beta=beta, prob_clamp=prob_clamp)
-
-
-@traits(rewards=_two_stage_rewards)
+@traits(rewards=functools.partial(_rewards, beta=0.5))
 def asft_two_stage_loss(
     mean_chosen: Tensor,
     mean_rejected: Tensor,

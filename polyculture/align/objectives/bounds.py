@@ -1,8 +1,9 @@
-"""What an objective's numbers may be, checked where they come in."""
+"""What an objective's numbers may be, and how precise: checked, or made so, where they come in."""
 
 from __future__ import annotations
 
-from torch import Tensor, isfinite
+import torch
+from torch import Tensor
 
 from polyculture.errors import BadInput
 
@@ -36,8 +37,13 @@ def finite_reference(**references: Tensor) -> None:
         BadInput: one is NaN or infinite; the message says which.
     """
     for name, values in references.items():
-        if not bool(isfinite(values).all()):
+        if not bool(torch.isfinite(values).all()):
             raise BadInput(
                 f"{name} is NaN or infinite: the reference gives an answer no probability (a banned token?), and the "
                 "loss would be NaN; drop those examples or allow the token"
             )
+
+
+def at_least_float32(values: Tensor) -> Tensor:
+    """``values``, half precision made float32: sums and exponentials would otherwise lose their digits."""
+    return values if values.dtype in (torch.float32, torch.float64) else values.float()

@@ -5,9 +5,9 @@ With r_t(x, y) = E_{y' ~ pi_t}[P(y beats y' | x)], the expected win rate against
 
     Delta = eta log(pi / pi_t)(y1) - eta log(pi / pi_t)(y2),
 
-the next policy minimises the cross-entropy of sigmoid(Delta) with the soft target sigmoid(r_t(y1) - r_t(y2)) (equations
-8 and 12), whose population optimum is pi_{t+1} ~ pi_t exp(r_t / eta)
-(:func:`polyculture.align.staged.nash.soft_policy_iteration`). The practical form (equation 13) is contrastive, on
+the next policy minimises the cross-entropy of sigmoid(Delta) with the soft target sigmoid(r_t(y1) - r_t(y2))
+(Algorithm 1), whose population optimum is pi_{t+1} ~ pi_t exp(r_t / eta)
+(:func:`polyculture.align.staged.nash.soft_policy_iteration`). The practical form (Algorithm 2) is contrastive, on
 filtered pairs (:mod:`polyculture.align.staged.judged_pairs`), with pi_t as reference.
 
 eta multiplies log-ratios here and divides the reward in the optimum; win rates are at most 1 apart, so that the hard
@@ -20,8 +20,7 @@ from torch import Tensor, sigmoid
 from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 
 from polyculture.align.objective import traits
-from polyculture.align.objectives.bounds import positive
-from polyculture.align.objectives.f_divergences import at_least_float32
+from polyculture.align.objectives.bounds import at_least_float32, positive
 from polyculture.align.objectives.margins import log_ratios, preference_margin
 from polyculture.errors import BadInput
 
@@ -31,10 +30,9 @@ def _rewards(
     policy_rejected: Tensor,
     ref_chosen: Tensor,
     ref_rejected: Tensor,
-    win_chosen: Tensor | None = None,
-    win_rejected: Tensor | None = None,
     *,
     eta: float = 0.1,
+    **_: Tensor,
 ) -> tuple[Tensor, Tensor]:
     chosen, rejected = log_ratios(policy_chosen, policy_rejected, ref_chosen, ref_rejected)
     return eta * chosen.detach(), eta * rejected.detach()
@@ -54,7 +52,7 @@ def dno_loss(
     """DNO: regress the log-ratio of two samples on how often each beats the policy that sampled them.
 
     -z ln sigmoid(Delta) - (1 - z) ln sigmoid(-Delta), z = sigmoid(win_chosen - win_rejected). The two completions need
-    not be in any order. Source: Direct Nash Optimization (2024), equations 8 and 12.
+    not be in any order. Source: Direct Nash Optimization (2024), Algorithm 1 and section 3.
 
     Args:
         policy_chosen: (B,) the policy's log-probability of the first completion, summed over its tokens.
@@ -83,7 +81,7 @@ def dno_prct_loss(
 ) -> Tensor:
     """DNO-Prct: -ln sigmoid(Delta) on pairs with a clear winner, pi_t as reference; DPO whose reference moves along.
 
-    Source: Direct Nash Optimization (2024), equation 13 and Algorithm 2.
+    Source: Direct Nash Optimization (2024), Algorithm 2 and section 4.
 
     Args:
         policy_chosen: (B,) the policy's log-probability of the winner, summed over its tokens.

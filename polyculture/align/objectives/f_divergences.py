@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from polyculture.align.objectives.bounds import positive
+from polyculture.align.objectives.bounds import at_least_float32, positive
 from polyculture.errors import BadInput, unknown
 
 AlphaConvention = Literal["paper", "trl"]
@@ -249,11 +249,6 @@ def penalised_rewards(
     positions = torch.arange(mask.shape[1], device=mask.device)
     last = torch.where(inside, positions, -1).argmax(dim=1, keepdim=True)
     return rewards.scatter_add(1, last, scores.detach().to(rewards.dtype)[:, None])
-
-
-def at_least_float32(values: Tensor) -> Tensor:
-    """``values``, half precision made float32: an exponential of them would otherwise lose its digits."""
-    return values if values.dtype in (torch.float32, torch.float64) else values.float()
 
 
 def _in_paper(alpha: float, convention: AlphaConvention) -> float:

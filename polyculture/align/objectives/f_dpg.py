@@ -28,7 +28,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from polyculture.align.objectives.f_divergences import FORWARD_KL, JENSEN_SHANNON, REVERSE_KL, at_least_float32
+from polyculture.align.objectives.bounds import at_least_float32
+from polyculture.align.objectives.f_divergences import FORWARD_KL, JENSEN_SHANNON, REVERSE_KL
 from polyculture.errors import BadInput, unknown
 
 Divergence = Literal["forward_kl", "reverse_kl", "tv", "js", "chi2_p_pi", "chi2_pi_p"]

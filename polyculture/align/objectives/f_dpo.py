@@ -19,8 +19,9 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from polyculture.align.objective import traits
-from polyculture.align.objectives.bounds import finite_reference, positive
-from polyculture.align.objectives.f_divergences import at_least_float32, f_divergence
+from polyculture.align.objectives.bounds import at_least_float32, positive
+from polyculture.align.objectives.f_divergences import f_divergence
+from polyculture.align.objectives.margins import log_ratios
 from polyculture.errors import BadInput
 
 
@@ -103,17 +104,12 @@ def f_dpo_rewards(
         max_exponent: as above.
     """
     chosen, rejected = (
-        beta
-        * divergence_score(
-            at_least_float32(policy.detach()) - at_least_float32(ref.detach()),
-            divergence,
-            alpha=alpha,
-            alpha_convention=alpha_convention,
-            max_exponent=max_exponent,
+        divergence_score(
+            a.detach(), divergence, alpha=alpha, alpha_convention=alpha_convention, max_exponent=max_exponent
         )
-        for policy, ref in ((policy_chosen, ref_chosen), (policy_rejected, ref_rejected))
+        for a in log_ratios(policy_chosen, policy_rejected, ref_chosen, ref_rejected)
     )
-    return chosen, rejected
+    return beta * chosen, beta * rejected
 
 
 def f_dpo_metrics(
@@ -131,18 +127,12 @@ def f_dpo_metrics(
     """``clamped/chosen`` and ``clamped/rejected``: 1 where ``max_exponent`` touches an answer; nothing without one."""
     if max_exponent is None:
         return {}
+    ratios = log_ratios(policy_chosen, policy_rejected, ref_chosen, ref_rejected)
     return {
         f"clamped/{side}": beyond_exponent(
-            at_least_float32(policy) - at_least_float32(ref),
-            divergence,
-            max_exponent=max_exponent,
-            alpha=alpha,
-            alpha_convention=alpha_convention,
+            a, divergence, max_exponent=max_exponent, alpha=alpha, alpha_convention=alpha_convention
         ).float()
-        for side, policy, ref in (
-            ("chosen", policy_chosen, ref_chosen),
-            ("rejected", policy_rejected, ref_rejected),
-        )
+        for side, a in zip(("chosen", "rejected"), ratios, strict=True)
     }
 
 
@@ -184,20 +174,14 @@ def f_dpo_loss(
         UnknownMethod: there is no such divergence.
     """
     positive("beta", beta, "f-DPO")
-    finite_reference(ref_chosen=ref_chosen, ref_rejected=ref_rejected)
+    ratios = log_ratios(policy_chosen, policy_rejected, ref_chosen, ref_rejected)
     scores = [
-        divergence_score(
-            at_least_float32(policy) - at_least_float32(ref),
-            divergence,
-            alpha=alpha,
-            alpha_convention=alpha_convention,
-            max_exponent=max_exponent,
-        )
-        for policy, ref in ((policy_chosen, ref_chosen), (policy_rejected, ref_rejected))
+        divergence_score(a, divergence, alpha=alpha, alpha_convention=alpha_convention, max_exponent=max_exponent)
+        for a in ratios
     ]
     overflowed = torch.isinf(scores[0]) | torch.isinf(scores[1])
     if divergence in ("forward_kl", "alpha") and bool(overflowed.any()):
-        lowest = min((policy_chosen - ref_chosen).min().item(), (policy_rejected - ref_rejected).min().item())
+        lowest = min(a.min().item() for a in ratios)
         raise BadInput(
             f"the {divergence} score of {int(overflowed.sum())} pairs overflows: a log-ratio to the reference is down "
             f"to {lowest:.4g}; give max_exponent (80), train in smaller steps, or use js"

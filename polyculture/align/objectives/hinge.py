@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
 from polyculture.align.objective import traits
-from polyculture.align.objectives.bounds import finite_reference, positive
-from polyculture.align.objectives.f_divergences import at_least_float32
+from polyculture.align.objectives.bounds import at_least_float32, finite_reference, positive
 from polyculture.align.objectives.margins import preference_margin
 
 
@@ -34,9 +35,7 @@ def hinge_loss(
     return torch.relu(1 - beta * preference_margin(policy_chosen, policy_rejected, ref_chosen, ref_rejected))
 
 
-def _mean_rewards(
-    mean_chosen: Tensor, mean_rejected: Tensor, ref_mean_chosen: Tensor, *, gamma: float = 1.0, alpha: float = 0.1
-) -> tuple[Tensor, Tensor]:
+def _mean_rewards(mean_chosen: Tensor, mean_rejected: Tensor, **_: Any) -> tuple[Tensor, Tensor]:
     return mean_chosen.detach(), mean_rejected.detach()
 
 

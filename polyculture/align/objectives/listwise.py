@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from polyculture.align.objectives.bounds import finite_reference, positive
-from polyculture.align.objectives.f_divergences import at_least_float32
+from polyculture.align.objectives.bounds import at_least_float32, finite_reference, positive
 
 
 def pl_loss(policy_ranked: Tensor, ref_ranked: Tensor, ranked: Tensor, *, beta: float = 0.1) -> Tensor:

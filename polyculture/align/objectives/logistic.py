@@ -13,8 +13,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from polyculture.align.objective import traits
-from polyculture.align.objectives.bounds import positive, within
-from polyculture.align.objectives.f_divergences import at_least_float32
+from polyculture.align.objectives.bounds import at_least_float32, positive, within
 from polyculture.align.objectives.margins import log_ratios, logistic, preference_margin
 from polyculture.errors import BadInput
 

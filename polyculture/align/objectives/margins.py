@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from polyculture.align.objectives.bounds import finite_reference
-from polyculture.align.objectives.f_divergences import at_least_float32
+from polyculture.align.objectives.bounds import at_least_float32, finite_reference
 
 
 def log_ratios(

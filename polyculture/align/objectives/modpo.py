@@ -20,8 +20,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from polyculture.align.objective import traits
-from polyculture.align.objectives.bounds import finite_reference, positive
-from polyculture.align.objectives.f_divergences import at_least_float32
+from polyculture.align.objectives.bounds import at_least_float32, finite_reference, positive
 from polyculture.errors import BadInput, unknown
 
 

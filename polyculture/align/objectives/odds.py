@@ -11,8 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from polyculture.align.objectives.bounds import within
-from polyculture.align.objectives.f_divergences import at_least_float32
+from polyculture.align.objectives.bounds import at_least_float32, within
 
 
 def log_complement(mean: Tensor, *, prob_clamp: float | None = None) -> Tensor:

@@ -13,8 +13,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from polyculture.align.objective import traits
-from polyculture.align.objectives.bounds import positive, within
-from polyculture.align.objectives.f_divergences import at_least_float32
+from polyculture.align.objectives.bounds import at_least_float32, positive, within
 from polyculture.align.objectives.margins import logistic
 from polyculture.align.objectives.odds import log_odds
 from polyculture.errors import unknown
@@ -62,29 +61,13 @@ def alphapo_score(mean: Tensor, alpha: float) -> Tensor:
     return mean if alpha == 0 else -torch.expm1(-alpha * mean) / alpha
 
 
-def alphapo_rewards(
-    mean_chosen: Tensor,
-    mean_rejected: Tensor,
-    *,
-    alpha: float = 0.25,
-    beta: float = 2.0,
-    gamma: float = 0.5,
-    label_smoothing: float = 0.0,
+def _alphapo_rewards(
+    mean_chosen: Tensor, mean_rejected: Tensor, *, alpha: float = 0.25, beta: float = 2.0, **_: float
 ) -> tuple[Tensor, Tensor]:
-    """The rewards to log: beta times :func:`alphapo_score` of chosen and rejected, detached.
-
-    Args:
-        mean_chosen: as of :func:`alphapo_loss`, like all the others.
-        mean_rejected: as above.
-        alpha: as above.
-        beta: as above.
-        gamma: as above.
-        label_smoothing: as above.
-    """
     return beta * alphapo_score(mean_chosen.detach(), alpha), beta * alphapo_score(mean_rejected.detach(), alpha)
 
 
-@traits(rewards=alphapo_rewards)
+@traits(rewards=_alphapo_rewards)
 def alphapo_loss(
     mean_chosen: Tensor,
     mean_rejected: Tensor,
@@ -206,29 +189,13 @@ def orpo_odds_term(
     return lam * logsigmoid(beta * (chosen - rejected))
 
 
-def orpo_rewards(
-    mean_chosen: Tensor,
-    mean_rejected: Tensor,
-    *,
-    lam: float = 0.1,
-    beta: float = 1.0,
-    ce_coef: float = 1.0,
-    prob_clamp: float | None = None,
+def _orpo_rewards(
+    mean_chosen: Tensor, mean_rejected: Tensor, *, lam: float = 0.1, **_: float | None
 ) -> tuple[Tensor, Tensor]:
-    """The rewards to log: lambda m of chosen and rejected, detached.
-
-    Args:
-        mean_chosen: as of :func:`orpo_loss`.
-        mean_rejected: as of :func:`orpo_loss`.
-        lam: as of :func:`orpo_loss`.
-        beta: has no part in them.
-        ce_coef: has no part in them.
-        prob_clamp: has no part in them.
-    """
     return lam * mean_chosen.detach(), lam * mean_rejected.detach()
 
 
-@traits(rewards=orpo_rewards)
+@traits(rewards=_orpo_rewards)
 def orpo_loss(
     mean_chosen: Tensor,
     mean_rejected: Tensor,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from polyculture.align.objective import traits
-from polyculture.align.objectives.f_divergences import at_least_float32
+from polyculture.align.objectives.bounds import at_least_float32
 
 
 @traits(per="token")

@@ -14,7 +14,7 @@ vocabulary at every position of an answer, of both models: :func:`tdpo_inputs`.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -22,8 +22,8 @@ from torch.nn.functional import logsigmoid
 
 from polyculture.align.log_probs.head import scores_from_logits
 from polyculture.align.objective import pair_inputs, traits
-from polyculture.align.objectives.bounds import finite_reference, positive, within
-from polyculture.align.objectives.f_divergences import at_least_float32
+from polyculture.align.objectives.bounds import at_least_float32, positive, within
+from polyculture.align.objectives.margins import log_ratios
 from polyculture.errors import BadInput, unknown
 
 IGNORED = -100
@@ -62,16 +62,6 @@ def tdpo_inputs(logits: Tensor, ref_logits: Tensor, labels: Tensor) -> dict[str,
     return pair_inputs(policy, scored, ref) | {"kl_chosen": kl_chosen, "kl_rejected": kl_rejected}
 
 
-def _margins(
-    policy_chosen: Tensor, policy_rejected: Tensor, ref_chosen: Tensor, ref_rejected: Tensor
-) -> tuple[Tensor, Tensor]:
-    finite_reference(ref_chosen=ref_chosen, ref_rejected=ref_rejected)
-    return (
-        at_least_float32(policy_chosen) - at_least_float32(ref_chosen),
-        at_least_float32(policy_rejected) - at_least_float32(ref_rejected),
-    )
-
-
 def tdpo1_loss(
     policy_chosen: Tensor,
     policy_rejected: Tensor,
@@ -97,7 +87,7 @@ def tdpo1_loss(
         BadInput: beta is not above 0, or a reference log-probability is NaN or infinite.
     """
     positive("beta", beta, "TDPO")
-    m_w, m_l = _margins(policy_chosen, policy_rejected, ref_chosen, ref_rejected)
+    m_w, m_l = log_ratios(policy_chosen, policy_rejected, ref_chosen, ref_rejected)
     return -logsigmoid(beta * ((m_w - m_l) - (at_least_float32(kl_rejected) - at_least_float32(kl_chosen))))
 
 
@@ -129,12 +119,12 @@ def tdpo2_loss(
     """
     positive("beta", beta, "TDPO")
     within("alpha", alpha, 0.0, float("inf"), "TDPO")
-    m_w, m_l = _margins(policy_chosen, policy_rejected, ref_chosen, ref_rejected)
+    m_w, m_l = log_ratios(policy_chosen, policy_rejected, ref_chosen, ref_rejected)
     gap = at_least_float32(kl_rejected) - at_least_float32(kl_chosen).detach()
     return -logsigmoid(beta * ((m_w - m_l) - alpha * gap))
 
 
-def tdpo_rewards(
+def _rewards(
     policy_chosen: Tensor,
     policy_rejected: Tensor,
     ref_chosen: Tensor,
@@ -142,31 +132,15 @@ def tdpo_rewards(
     kl_chosen: Tensor,
     kl_rejected: Tensor,
     *,
-    variant: Literal["tdpo1", "tdpo2"] = "tdpo2",
     beta: float = 0.1,
-    alpha: float = 0.5,
+    **_: Any,
 ) -> tuple[Tensor, Tensor]:
-    """The implicit rewards to log, beta (m + k) of the chosen and of the rejected answer, detached.
-
-    Args:
-        policy_chosen: as of :func:`tdpo_loss`.
-        policy_rejected: as of :func:`tdpo_loss`.
-        ref_chosen: as of :func:`tdpo_loss`.
-        ref_rejected: as of :func:`tdpo_loss`.
-        kl_chosen: as of :func:`tdpo_loss`.
-        kl_rejected: as of :func:`tdpo_loss`.
-        variant: both have the same rewards.
-        beta: strength of the pull to the reference.
-        alpha: has no part in the rewards.
-
-    Raises:
-        BadInput: a reference log-probability is NaN or infinite.
-    """
-    m_w, m_l = _margins(policy_chosen, policy_rejected, ref_chosen, ref_rejected)
-    return (beta * (m_w + kl_chosen)).detach(), (beta * (m_l + kl_rejected)).detach()
+    """Beta (m + k) of either side, of both variants."""
+    m_w, m_l = log_ratios(policy_chosen, policy_rejected, ref_chosen, ref_rejected)
+    return beta * (m_w + kl_chosen).detach(), beta * (m_l + kl_rejected).detach()
 
 
-@traits(rewards=tdpo_rewards)
+@traits(rewards=_rewards)
 def tdpo_loss(
     policy_chosen: Tensor,
     policy_rejected: Tensor,

@@ -14,7 +14,7 @@ from torch import Tensor
 from polyculture.align.data.encoding import Encoded
 from polyculture.align.data.layout import Layout
 from polyculture.align.log_probs.forward import Abilities, score_batch
-from polyculture.align.objectives.f_divergences import at_least_float32
+from polyculture.align.objectives.bounds import at_least_float32
 from polyculture.align.sampled.targets import Target
 from polyculture.align.watching.samples import sample_policy
 

@@ -257,8 +257,8 @@ class SamplingTrainer(AlignmentTrainer):
                 policy = self._drawer.log_probs(self.model, drawn.rows)
         own = self._found(drawn, policy, log_z)
         of_proposal = own if self._proposal is None else self._found(drawn, drawn.proposal, log_z)
-        given = (torch.from_numpy(x) for x in (policy, drawn.target, log_z))
-        rewards = pseudo_reward(*given, divergence=self._divergence).numpy()  # type: ignore[arg-type]
+        sampled, target, z = (torch.from_numpy(x) for x in (policy, drawn.target, log_z))
+        rewards = pseudo_reward(sampled, target, z, divergence=self._divergence).numpy()
         finite = rewards[np.isfinite(rewards)]
         own["pseudo_reward"] = float(finite.mean()) if len(finite) else math.nan
         everyones = self._everyones((own, of_proposal[self._watched], rewards.tolist()))

@@ -117,15 +117,6 @@ class CurryDPO:
 
         return Objective.of("dpo", beta=self.beta)
 
-    def needs_reference_gap(self, rows: Sequence[Mapping[str, Any]]) -> bool:
-        """Whether the stages of these rows are cut by the reference, so that its log-probabilities are needed first.
-
-        Args:
-            rows: as for :meth:`plan`.
-        """
-        rated = bool(rows) and all(has_answers(row) or _margin(row, "a row") is not None for row in rows)
-        return self.criterion == "reference" or (self.criterion == "auto" and not rated)
-
     def stages(
         self,
         rows: Sequence[Mapping[str, Any]],
@@ -250,8 +241,8 @@ def _margin(row: Mapping[str, Any], place: str) -> float | None:
     """By how much the chosen answer of a pair is rated higher, or None if the row does not say."""
     given = row.get("margin")
     if given is None:
-        sides = row.get("score_chosen"), row.get("score_rejected")
-        given = None if None in sides else float(sides[0]) - float(sides[1])  # type: ignore[arg-type]
+        chosen, rejected = row.get("score_chosen"), row.get("score_rejected")
+        given = None if chosen is None or rejected is None else float(chosen) - float(rejected)
     if given is None or given != given:
         return None
     if not 0 <= float(given) < float("inf"):

@@ -33,12 +33,10 @@ def test_ranked_rows_are_staged_by_their_ratings():
     assert plan.stages[2][1] == {
         "prompt": "q1", "chosen": "10", "rejected": "11", "margin": 0.5, "ease": 0.5, "stage": 3,
     }  # fmt: skip
-    assert not CurryDPO().needs_reference_gap(ranked_rows())
 
 
 def test_ranked_rows_can_be_staged_by_the_reference():
     curry = CurryDPO(criterion="reference")
-    assert curry.needs_reference_gap(ranked_rows())
     stages = curry.stages(ranked_rows([[5, 3, 4, 2]]), lambda pairs: [float(row["rejected"] == "02") for row in pairs])
     assert sides(stages) == [[("00", "02")], [("00", "01")], [("00", "03")]]
 
@@ -46,7 +44,6 @@ def test_ranked_rows_can_be_staged_by_the_reference():
 def test_pairs_without_ratings_are_cut_by_the_reference_in_equal_parts():
     pairs = [{"chosen": f"c{i}", "rejected": f"r{i}"} for i in range(7)]
     leads = [0.0, -3.0, 5.0, 1.0, -1.0, 2.0, -9.0]
-    assert CurryDPO().needs_reference_gap(pairs)
     plan = CurryDPO().plan(pairs, lambda rows: leads)
     assert [[row["ease"] for row in stage] for stage in plan.stages] == [[5.0, 2.0], [1.0, 0.0, -1.0], [-3.0, -9.0]]
     assert plan.criterion == "reference" and plan.mode == "global" and not plan.counts
