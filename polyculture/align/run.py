@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,15 @@ from typing import Any
 import numpy as np
 
 from polyculture.align.data.columns import with_columns
-from polyculture.align.data.examples import split_prompt
-from polyculture.align.job import Alignment, Row
-from polyculture.align.run_folder import REJECTED, SUMMARY, open_run
+from polyculture.align.data.examples import MARGIN_REWARDS, Rejected, readable_rows, split_prompt
+from polyculture.align.job import Alignment, Row, objective_of
+from polyculture.align.objective import Kind
+from polyculture.align.run_folder import SUMMARY, UNREAD, UNREAD_HELD_OUT, open_run, write_unread
 from polyculture.align.summary import AlignmentRun
 from polyculture.align.ways import trained_by
 from polyculture.errors import BadInput
 from polyculture.files import locked
+from polyculture.methods import table
 from polyculture.progress import Progress, silent
 from polyculture.reading import read_pool
 
@@ -31,7 +34,7 @@ def read_rows(job: Alignment, progress: Progress = silent) -> tuple[list[Row], l
     """
     rows = _rows(job.data, job, progress)
     if isinstance(job.held_out, str):
-        return rows, _rows(job.held_out, job, progress)
+        return rows, _rows(job.held_out, job, progress, UNREAD_HELD_OUT)
     if not 0 <= job.held_out < 1:
         raise BadInput(f"the held-out share should lie in [0, 1), not be {job.held_out}")
     prompts: dict[str, list[int]] = {}
@@ -60,7 +63,7 @@ def align(job: Alignment, progress: Progress = silent) -> AlignmentRun:
         RunLocked: another process is training in this folder.
         KeyboardInterrupt: it was asked to stop; what is done is kept.
     """
-    main = int(os.environ.get("RANK", "0")) == 0
+    main = _is_main()
     with locked(job.out) if main else contextlib.nullcontext():
         if main:
             open_run(job.out, job.settings(), fresh=job.fresh)
@@ -73,18 +76,47 @@ def align(job: Alignment, progress: Progress = silent) -> AlignmentRun:
         return trained_by(job, train, held_out, progress)
 
 
-def _rows(source: str | Path | Sequence[Row], job: Alignment, progress: Progress) -> list[Row]:
-    name = Path(str(source)).name if isinstance(source, (str, Path)) else "row"
-    pool = read_pool(
-        source,
-        need_text=False,
-        on_bad_row=job.on_bad_row,
-        rejects=job.out / f"unread-{REJECTED}" if job.on_bad_row == "skip" else None,
-        split=job.split,
-        progress=progress,
-    )
-    rows = [row for block in pool.records.blocks() for row in block]
-    return with_columns(rows, job.columns, name)
+def _rows(
+    source: str | Path | Sequence[Row], job: Alignment, progress: Progress, unread_file: str = UNREAD
+) -> list[Row]:
+    name = Path(str(source)).name if isinstance(source, (str, Path)) else "rows"
+    skip = job.on_bad_row == "skip"
+    with tempfile.TemporaryDirectory() as folder:
+        no_rows = Path(folder) / unread_file
+        pool = read_pool(
+            source,
+            need_text=False,
+            on_bad_row=job.on_bad_row,
+            rejects=no_rows if skip else None,
+            split=job.split,
+            progress=progress,
+        )
+        rows = with_columns([row for block in pool.records.blocks() for row in block], job.columns, name)
+        # Before any model is loaded: that can take long, and the mistake is mostly here.
+        kind, columns = _needed(job)
+        unread: list[Rejected] = []
+        if kind is not None:
+            rows, unread = readable_rows(rows, kind, columns=columns, source=name, name=job.objective, skip=skip)
+        if _is_main():
+            write_unread(job.out / unread_file, no_rows, unread)
+    return rows
+
+
+def _needed(job: Alignment) -> tuple[Kind | None, tuple[str, ...]]:
+    """The kind of data that a run's objective is of, and the columns of numbers that its rows should have.
+
+    None is a way to train that takes data of several kinds and reads them itself.
+    """
+    method = table("align").get(job.objective.strip())
+    if isinstance(method, type):
+        return getattr(method, "kind", None), ()
+    objective = objective_of(job)
+    made = MARGIN_REWARDS if job.margin_rewards is not None else ()
+    return objective.kind, tuple(column for column in objective.columns if column not in made)
+
+
+def _is_main() -> bool:
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 def _prompt_key(row: Row) -> str:

@@ -19,6 +19,9 @@ from polyculture.errors import BadInput
 from polyculture.files import atomic, plain, write_json
 
 SETTINGS, SUMMARY, REJECTED, MODEL = "settings.json", "summary.json", "rejected.jsonl", "model"
+UNREAD, UNREAD_HELD_OUT = "unread-rejected.jsonl", "unread-held-out.jsonl"
+BEFORE_TRAINING = {SETTINGS, REJECTED, UNREAD, UNREAD_HELD_OUT, ".lock"}
+"""What a run that was refused before its first step leaves."""
 
 
 def open_run(out: Path, settings: Mapping[str, Any], *, fresh: bool) -> dict[str, Any] | None:
@@ -26,7 +29,7 @@ def open_run(out: Path, settings: Mapping[str, Any], *, fresh: bool) -> dict[str
 
     Args:
         out: the folder.
-        settings: what is to be done, in plain values.
+        settings: what is to be done, in plain values. They may change while nothing was trained yet.
         fresh: remove what an earlier run left here and begin anew.
 
     Raises:
@@ -39,7 +42,10 @@ def open_run(out: Path, settings: Mapping[str, Any], *, fresh: bool) -> dict[str
     if path.exists():
         held = _read(path)
         differ = sorted(name for name in {*held, *wanted} if held.get(name) != wanted.get(name))
-        if differ:
+        if differ and {p.name for p in out.iterdir()} <= BEFORE_TRAINING:
+            _clear(out)
+            write_json(path, wanted)
+        elif differ:
             raise BadInput(
                 f"{out} is a run with other settings: {', '.join(_change(n, held, wanted) for n in differ[:4])}"
                 + (f" and {len(differ) - 4} more" if len(differ) > 4 else "")
@@ -69,16 +75,52 @@ def last_checkpoint(out: Path) -> Path | None:
     return None
 
 
-def write_rejected(out: Path, rejected: Sequence[Rejected]) -> None:
-    """Write what can't be trained on, each with its place and reason; no file if there is nothing."""
-    path = out / REJECTED
-    if not rejected:
+def write_unread(path: Path, no_rows: Path, unread: Sequence[Rejected]) -> None:
+    """Write what could not be read; no file if there is nothing.
+
+    Args:
+        path: the file.
+        no_rows: a file of what was no row at all, which comes first; it need not be there.
+        unread: rows that hold something else than they should.
+    """
+    _write(path, [*_lines(no_rows), *map(_line, unread)])
+
+
+def write_rejected(out: Path, rejected: Sequence[Rejected], stages: Sequence[Path] = ()) -> int:
+    """Write what can't be trained on, each with its place and reason; no file if there is nothing.
+
+    Args:
+        out: the folder; what could not be read in it comes first.
+        rejected: what was read.
+        stages: folders whose rejected rows are this one's too.
+
+    Returns:
+        How many there are.
+    """
+    of_stages = [line for folder in stages for line in _lines(folder / REJECTED)]
+    lines = list(dict.fromkeys([*_lines(out / UNREAD), *map(_line, rejected), *of_stages]))
+    _write(out / REJECTED, lines)
+    return len(lines)
+
+
+def _write(path: Path, lines: Sequence[str]) -> None:
+    if not lines:
         path.unlink(missing_ok=True)
         return
     with atomic(path) as file:
-        for one in rejected:
-            row = {"place": one.place, "reason": one.reason, "row": plain(dict(one.row))}
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        file.writelines(lines)
+
+
+def _lines(path: Path) -> list[str]:
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8") as file:
+        return list(file)
+
+
+def _line(one: Rejected) -> str:
+    row = {"place": one.place, "reason": one.reason, "row": plain(dict(one.row))}
+    return json.dumps(row, ensure_ascii=False) + "\n"
 
 
 def _clear(out: Path) -> None:

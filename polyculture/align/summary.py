@@ -13,7 +13,7 @@ from typing import Any
 
 from polyculture.align.job import Alignment
 from polyculture.align.model_card import write_model_card
-from polyculture.align.run_folder import MODEL, SUMMARY
+from polyculture.align.run_folder import MODEL, SUMMARY, write_rejected
 from polyculture.files import plain, write_json
 from polyculture.versions import versions
 
@@ -48,11 +48,12 @@ def finish(job: Alignment, staged: Any, about: Mapping[str, Any], *, model: Path
     summary = {**last, **totals, **plain(dict(about)), "objective": job.objective, "hyper": plain(dict(job.hyper))}
     summary |= {"seconds": seconds, "rows": sum(stage["rows"] for stage in stages), "stages": stages}
     each = [_read(Path(stage.model).parent / SUMMARY) or last for stage in staged.stages]
-    summary["rejected"] = sum(one["rejected"] for one in each)
     summary["cuts"] = "; ".join(dict.fromkeys(f"stage {t}: {one['cuts']}" for t, one in enumerate(each, 1)))
     alarms = [{**one["alarm"], "stage": t} for t, one in enumerate(each, 1) if one["alarm"]]
     summary["alarm"] = alarms[0] if alarms else None
     if int(os.environ.get("RANK", "0")) == 0:
+        folders = [Path(stage.model).parent for stage in staged.stages]
+        summary["rejected"] = write_rejected(job.out, [], folders)
         fresh = job.out / f".{MODEL}.tmp"
         shutil.rmtree(fresh, ignore_errors=True)
         shutil.copytree(model or staged.model, fresh)

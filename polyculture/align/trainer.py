@@ -75,7 +75,8 @@ class AlignmentTrainer(Trainer):
         trainer: anything else transformers' Trainer takes.
 
     Raises:
-        BadInput: the data don't fit the objective; the reference can't be used; launched processes did not join.
+        BadInput: the data don't fit the objective; a model in memory has no tokenizer; the reference can't be used;
+            launched processes did not join.
 
     Attributes:
         rejected: rows that can't be trained on, with the reason.
@@ -117,7 +118,9 @@ class AlignmentTrainer(Trainer):
             raise BadInput(f"LD and WPO are of pairs; objective '{self.objective.name}' is of {self.objective.kind}")
         args = args or TrainingArguments(output_dir="aligned")
         args.remove_unused_columns = False  # the rows are encoded here; none of their columns goes to the model
-        if isinstance(model, (str, Path)) or processing_class is None:
+        if not isinstance(model, (str, Path)) and processing_class is None:
+            raise BadInput("a model in memory needs its tokenizer: give processing_class=tokenizer")
+        if isinstance(model, (str, Path)):
             model, processing_class = load(model, processing_class, dtype)
         self.max_length = fitting_length(model, max_length)
         if peft_config is not None:
@@ -128,6 +131,7 @@ class AlignmentTrainer(Trainer):
             switch_off_dropout(model)
         self.encoder = Encoder(processing_class, self.max_length)
         self.rejected: list[Rejected] = []
+        self._borrow_from: list[Encoded] = []
         self.cuts = Cuts(self.max_length)
         self.name = name
         train = None if train_dataset is None else self.encoded(train_dataset, name or "training data", progress)
@@ -192,7 +196,8 @@ class AlignmentTrainer(Trainer):
             self.cuts.tokens + cuts.tokens,
         )
         if kind == "labels" and {"kl_policy", "kl_ref"} & set(self.objective.needs):
-            encoded = with_mismatched(encoded, self.max_length)
+            encoded = with_mismatched(encoded, self.max_length, self._borrow_from)
+            self._borrow_from = self._borrow_from or encoded  # of the training data, which come first
         return EncodedDataset(encoded)
 
     def evaluate(self, eval_dataset: Any = None, *args: Any, **more: Any) -> dict[str, float]:

@@ -103,6 +103,7 @@ class Training:
         """
         import torch
         from transformers import TrainingArguments
+        from transformers.integrations import get_reporting_integration_callbacks
 
         from polyculture.errors import need
 
@@ -144,6 +145,9 @@ class Training:
                 raise BadInput("the folder is given with -o, not as output_dir")
             given[name] = parse(value, hints[name], name) if isinstance(value, str) else value
         try:
-            return TrainingArguments(**given)
-        except (ValueError, TypeError, ImportError) as error:
+            made = TrainingArguments(**given)
+            for tracker in get_reporting_integration_callbacks(made.report_to):
+                tracker()  # as the trainer will make it: is its package there?
+            return made
+        except (ValueError, TypeError, ImportError, RuntimeError) as error:
             raise BadInput(f"transformers refuses the training arguments: {str(error).splitlines()[0]}") from error

@@ -60,7 +60,8 @@ def train_on(
     arguments = job.training.arguments(out, len(rows))
     watch = job.watch
     if watch is not None:
-        every = job.watch_every or max(1, -(-job.training.steps_of(len(rows)) // 10))
+        about_ten = max(1, -(-job.training.steps_of(len(rows)) // 10))
+        every = about_ten if job.watch_every is None else job.watch_every
         watch = dataclasses.replace(watch, every=every, seed=job.training.seed)
     trainer = (make or AlignmentTrainer)(
         model,
@@ -85,8 +86,7 @@ def train_on(
     )
     trainer.remove_callback(PrinterCallback)
     main = trainer.is_world_process_zero()
-    if main:
-        write_rejected(out, trainer.rejected)
+    set_aside = write_rejected(out, trainer.rejected) if main else 0
     checkpoint = last_checkpoint(out)
     # Other processes of the run must not see what this one stops at: only a process alone listens.
     with stop.listening() if trainer.accelerator.num_processes == 1 else contextlib.nullcontext():
@@ -97,6 +97,7 @@ def train_on(
     (out / MODEL / "training_args.bin").unlink(missing_ok=True)  # a pickle, and settings.json says more
     summary = summary_of(job, trainer, len(rows), len(held_out), time.time() - started)
     if main:
+        summary["rejected"] = set_aside
         if out == job.out:  # one card for the run: finish writes it for stages
             write_model_card(out / MODEL, summary, job.settings())
         write_json(out / SUMMARY, summary)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from polyculture.align.data.examples import read_examples
+from polyculture.align.data.examples import MARGIN_REWARDS, PlacedRow, read_examples
 from polyculture.align.job import Alignment, Row, objective_of
 from polyculture.align.mixture import Mixture, parse_objective
 from polyculture.align.objective import Objective
@@ -220,7 +220,8 @@ def _with_margins(job: Alignment, parts: Sequence[list[Row]]) -> list[list[Row]]
         if not rows:
             made.append(rows)
             continue
-        examples, _ = read_examples(rows, "pairs", source="pair", name=job.objective)
+        numbered = [PlacedRow(row, f"pair {i}") for i, row in enumerate(rows)]
+        examples, _ = read_examples(numbered, "pairs", name=job.objective)
         columns = margin_columns(
             rewards,
             [example.prompt for example in examples],
@@ -228,12 +229,15 @@ def _with_margins(job: Alignment, parts: Sequence[list[Row]]) -> list[list[Row]]
             [example.completions[1] for example in examples],
         )
         # Rows that hold no usable pair get no numbers to train on; they are set aside with their reason later.
-        with_numbers: list[Row] = [
-            {**row, "margin_rewards_chosen": [0.0] * len(rewards), "margin_rewards_rejected": [0.0] * len(rewards)}
-            for row in rows
-        ]
+        nothing = [0.0] * len(rewards)
+        with_numbers = list(rows)
+        for i, row in enumerate(rows):
+            numbers = dict.fromkeys(MARGIN_REWARDS, nothing)
+            with_numbers[i] = (
+                PlacedRow({**row, **numbers}, row.place) if isinstance(row, PlacedRow) else {**row, **numbers}
+            )
         for example, chosen, rejected in zip(examples, columns.chosen, columns.rejected, strict=True):
-            row = with_numbers[int(example.place.rsplit(" ", 1)[1]) - 1]
+            row = with_numbers[int(example.place.removeprefix("pair "))]
             row["margin_rewards_chosen"], row["margin_rewards_rejected"] = chosen.tolist(), rejected.tolist()
         made.append(with_numbers)
     return made

@@ -248,9 +248,11 @@ def _show(done: AlignmentRun, as_json: bool) -> None:
 
 
 def _lines(summary: dict[str, Any], done: AlignmentRun) -> list[tuple[str, str]]:
+    joined = "of" if summary["examples"] <= summary["rows"] else "from"  # a row of labels or ranks holds several
     lines = [
         ("resumed", done.resumed),
-        ("examples", f"{summary['examples']:,} of {summary['rows']:,} rows"),
+        ("examples", f"{summary['examples']:,} {joined} {summary['rows']:,} rows"),
+        ("held out", f"{summary['held_out']:,} rows" if summary["held_out"] else ""),
         ("set aside", f"{summary['rejected']:,}, see {done.out / 'rejected.jsonl'}" if summary["rejected"] else ""),
         ("cut", summary["cuts"]),
         ("steps", f"{summary['steps']:,}"),

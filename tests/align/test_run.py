@@ -12,12 +12,14 @@ import torch
 from safetensors.torch import load_file
 
 from polyculture.align.data.columns import with_columns
+from polyculture.align.data.examples import PlacedRow
 from polyculture.align.job import Alignment
 from polyculture.align.run import align, read_rows
 from polyculture.align.run_folder import last_checkpoint
 from polyculture.align.training import Training
 from polyculture.align.watching.settings import Watch
 from polyculture.errors import BadInput, UnknownMethod
+from tests.align.stops import Stopped, stop_at
 
 Rows = list[dict[str, Any]]
 SHORT = Training(steps=4, batch_size=4, learning_rate=1e-2, max_length=64, save_every=2, cpu=True)
@@ -31,18 +33,6 @@ def weights(folder: Path) -> torch.Tensor:
     file = next(folder.glob("*.safetensors"))
     held = load_file(file)
     return torch.cat([held[name].flatten() for name in sorted(held)])
-
-
-class Stopped(Exception):
-    """What stands for a process that dies."""
-
-
-def stop_at(step: int) -> Any:
-    def progress(what: str, done: int, total: int) -> None:
-        if what == "training" and done == step:
-            raise Stopped
-
-    return progress
 
 
 def test_a_run_leaves_a_model_settings_and_a_summary(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:
@@ -119,6 +109,44 @@ def test_held_out_prompts_are_not_trained_on(preferences: Rows, tmp_path: Path) 
         read_rows(job("m", preferences[:1], tmp_path, held_out=0.9))
 
 
+def length_of_a(row: dict[str, Any]) -> int:
+    return len(row["a"])
+
+
+def test_rows_are_named_by_their_place_in_the_data_not_in_their_part(preferences: Rows, tmp_path: Path) -> None:
+    train, held_out = read_rows(job("m", preferences, tmp_path, held_out=0.25))
+    for row in (*train, *held_out):
+        assert isinstance(row, PlacedRow) and row.place == f"rows row {preferences.index(row) + 1}"
+
+
+def test_data_that_do_not_fit_are_found_before_the_model_is_looked_for(preferences: Rows, tmp_path: Path) -> None:
+    run = job("no such model", [{"question": "q", "answer": "a"}], tmp_path / "run")
+    with pytest.raises(BadInput, match="needs the columns prompt, chosen, rejected"):
+        align(run)
+    held = tmp_path / "held.jsonl"
+    held.write_text(json.dumps({"question": "q"}) + "\n")
+    with pytest.raises(BadInput, match=r"held.jsonl: objective 'dpo' needs the columns"):
+        align(
+            dataclasses.replace(run, data=preferences, held_out=str(held))
+        )  # nothing was trained: settings may change
+
+
+def test_a_run_of_labels_holds_out_a_single_prompt(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:
+    labels = [
+        {"prompt": r["prompt"], "completion": r["chosen"], "label": i % 2 == 0} for i, r in enumerate(preferences)
+    ]
+    run = align(job(tiny_model, labels, tmp_path, objective="kto", held_out=1 / len(labels)))
+    assert run.summary["held_out"] == 1 and run.summary["examples"] == len(labels) - 1
+
+
+def test_stages_say_what_they_set_aside_in_one_file(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:
+    rows = [{**row, "margin": 1.0} for row in preferences]
+    rows[2] = {**rows[2], "chosen": " "}
+    run = align(job(tiny_model, rows, tmp_path, objective="curry-dpo", hyper={"iterations": "2"}, held_out=0.0))
+    kept = (tmp_path / "rejected.jsonl").read_text().splitlines() if run.summary["rejected"] else []
+    assert len(kept) == run.summary["rejected"]
+
+
 def test_columns_are_computed(preferences: Rows) -> None:
     made = with_columns([{"a": 1.0}], {"b": "2.5", "c": "column:a"})
     assert made == [{"a": 1.0, "b": 2.5, "c": 1.0}]
@@ -128,6 +156,8 @@ def test_columns_are_computed(preferences: Rows) -> None:
         with_columns([{"a": 1.0}], {"b": "column:aa"})
     with pytest.raises(BadInput, match="give a number, column:NAME"):
         with_columns([{"a": 1.0}], {"b": "high"})
+    with pytest.raises(BadInput, match="d row 1: the source of column 'b' fails: TypeError: object of type 'float'"):
+        with_columns([{"a": 1.0}], {"b": "python:tests.align.test_run:length_of_a"}, "d")
     with pytest.raises(BadInput, match="d row 1: the source of column 'b' gives 'text', which is no number"):
         with_columns([{"a": "text"}], {"b": "column:a"}, "d")
 
@@ -145,6 +175,8 @@ def test_settings_of_the_training_are_checked(tmp_path: Path) -> None:
         Training(more={"weight_decay": "much"}).arguments(tmp_path, 8)
     with pytest.raises(BadInput, match="transformers refuses"):
         Training(cpu=True, more={"optim": "gradient-ascent"}).arguments(tmp_path, 8)
+    with pytest.raises(BadInput, match=r"transformers refuses the training arguments: .*telepathy"):
+        Training(cpu=True, more={"report_to": "telepathy"}).arguments(tmp_path, 8)
     with pytest.raises(BadInput, match="given with -o"):
         Training(more={"output_dir": "x"}).arguments(tmp_path, 8)
 

@@ -135,11 +135,14 @@ def test_columns_that_do_not_fit_name_the_objectives_that_do(model: str, tmp_pat
 def test_bad_rows_stop_or_are_set_aside(data: Path, model: str, tmp_path: Path) -> None:
     with data.open("a") as file:
         file.write("{not json\n")
+        file.write('{"prompt": "p", "chosen": 7, "rejected": "r"}\n')
     found = run(*line(data, model, tmp_path / "a"))
     assert found.exit_code == 2 and "line 21" in found.stderr
     found = run(*line(data, model, tmp_path / "b", "--on-bad-row", "skip"))
     assert found.exit_code == 0, found.output
-    assert "line 21" in (tmp_path / "b" / "unread-rejected.jsonl").read_text()
+    assert "2, see" in found.stdout
+    reasons = [json.loads(row)["place"] for row in (tmp_path / "b" / "rejected.jsonl").read_text().splitlines()]
+    assert reasons == [f"{data.name} line 21", f"{data.name} row 21"]
 
 
 def test_help_shows_the_objectives_options() -> None:

@@ -30,7 +30,9 @@ def with_columns(rows: list[Row], sources: Mapping[str, str], source: str = "row
     made = []
     for number, row in enumerate(rows, 1):
         place = f"{source} row {number}"
-        made.append({**row, **{name: _checked(make(row), name, place) for name, make in makers.items()}})
+        made.append(
+            {**row, **{name: _checked(_made(make, row, name, place), name, place) for name, make in makers.items()}}
+        )
     return made
 
 
@@ -49,6 +51,13 @@ def _maker(name: str, text: str, first: Mapping[str, Any]) -> Callable[[Row], An
             f"--column {name}={text}: give a number, column:NAME, or python:module:function (of the row)"
         ) from None
     return lambda row: number
+
+
+def _made(make: Callable[[Row], Any], row: Row, name: str, place: str) -> Any:
+    try:
+        return make(row)
+    except Exception as error:  # of a function of the user's
+        raise BadInput(f"{place}: the source of column '{name}' fails: {type(error).__name__}: {error}") from error
 
 
 def _checked(value: Any, name: str, place: str) -> Any:

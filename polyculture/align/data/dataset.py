@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -37,22 +38,24 @@ class EncodedDataset:
         return [len(example.prompt) + sum(map(len, example.completions)) for example in self.examples]
 
 
-def with_mismatched(examples: Sequence[Encoded], max_length: int) -> list[Encoded]:
+def with_mismatched(examples: Sequence[Encoded], max_length: int, others: Sequence[Encoded] = ()) -> list[Encoded]:
     """Every example with a completion of another prompt as its second: the reference point of KTO.
 
     Args:
         examples: of labels, one completion each.
         max_length: most tokens; the borrowed completion is cut at the end.
+        others: where to look next, when all examples have the same prompt, as few held-out ones may.
 
     Raises:
-        BadInput: all examples have the same prompt.
+        BadInput: all examples, and all others, have the same prompt.
     """
     n = len(examples)
     found = []
     for i, example in enumerate(examples):
-        other = next((j for j in range(i + 1, i + n) if examples[j % n].prompt != example.prompt), None)
+        near = (examples[j % n] for j in range(i + 1, i + n))
+        other = next((one for one in chain(near, others) if one.prompt != example.prompt), None)
         if other is None:
             raise BadInput("this objective compares completions with those of other prompts, but there is one prompt")
-        borrowed = examples[other % n].completions[0][: max(1, max_length - len(example.prompt))]
+        borrowed = other.completions[0][: max(1, max_length - len(example.prompt))]
         found.append(replace(example, completions=(example.completions[0], borrowed)))
     return found

@@ -47,6 +47,7 @@ WANTS: dict[Kind, str] = {
     "rankings": "prompt, responses, scores (or prompt, chosen, rejected)",
     "samples": "prompt",
 }
+MARGIN_REWARDS = ("margin_rewards_chosen", "margin_rewards_rejected")
 ASSISTANT_TURN = re.compile(r"\n\n(?:Assistant|ASSISTANT|AI|Bot):")
 
 
@@ -83,13 +84,67 @@ class Rejected:
     row: Mapping[str, Any]
 
 
+class PlacedRow(dict[str, Any]):
+    """A row that knows where in the data it stands.
+
+    Args:
+        row: its columns.
+        place: where it comes from, for messages.
+    """
+
+    def __init__(self, row: Mapping[str, Any], place: str) -> None:
+        super().__init__(row)
+        self.place = place
+
+
+def readable_rows(
+    rows: Sequence[Mapping[str, Any]],
+    kind: Kind,
+    *,
+    columns: Sequence[str] = (),
+    source: str = "row",
+    name: str = "",
+    skip: bool = False,
+) -> tuple[list[dict[str, Any]], list[Rejected]]:
+    """The rows that can be read as one kind of examples, each with its place, and those that can't, with the reason.
+
+    Args:
+        rows: dicts; all are read as the first one is.
+        kind: what the objective trains on.
+        columns: columns of numbers that it needs.
+        source: where the rows come from, for messages.
+        name: of the objective, for messages.
+        skip: set aside what can't be read; otherwise it is an error.
+
+    Raises:
+        BadInput: the columns don't fit the objective, no row can be read, or one can't and is not to be skipped.
+    """
+    form = _fitting_form(rows, kind, source, name)
+    kept: list[dict[str, Any]] = []
+    unread: list[Rejected] = []
+    for number, row in enumerate(rows, 1):
+        place = f"{source} row {number}"
+        try:
+            for _ in _examples(row, form, kind, columns, place):
+                pass
+        except BadInput as error:
+            if not skip:
+                raise
+            unread.append(Rejected(place, str(error).removeprefix(f"{place}: "), row))
+        else:
+            kept.append(PlacedRow(row, place))
+    if not kept:
+        raise BadInput(f"{source}: no row can be read; {unread[0].place}: {unread[0].reason}")
+    return kept, unread
+
+
 def read_examples(
     rows: Iterable[Mapping[str, Any]], kind: Kind, *, columns: Sequence[str] = (), source: str = "row", name: str = ""
 ) -> tuple[list[Example], list[Rejected]]:
     """Examples of one kind out of rows, and the rows that hold none, with the reason.
 
     Args:
-        rows: dicts; all are read as the first one is.
+        rows: dicts; all are read as the first one is. A PlacedRow is named by its own place.
         kind: what the objective trains on.
         columns: columns of numbers that it needs.
         source: where the rows come from, for messages.
@@ -98,16 +153,12 @@ def read_examples(
     Raises:
         BadInput: the columns don't fit the objective, a row lacks one or holds something else in it, or no row is left.
     """
-    held = list(rows)
-    if not held:
-        raise BadInput(f"{source}: there are no rows")
-    form = _form(held[0])
-    if form is None or kind not in SERVES[form]:
-        raise BadInput(_does_not_fit(held[0], form, kind, source, name))
+    held = rows if isinstance(rows, Mapping) else list(rows)
+    form = _fitting_form(held, kind, source, name)
     examples: list[Example] = []
     rejected: list[Rejected] = []
     for number, row in enumerate(held, 1):
-        place = f"{source} row {number}"
+        place = row.place if isinstance(row, PlacedRow) else f"{source} row {number}"
         for example in _examples(row, form, kind, columns, place):
             reason = _unusable(example, kind)
             if reason:
@@ -150,6 +201,17 @@ def split_prompt(chosen: Any, rejected: Any) -> tuple[Prompt, Any, Any]:
     while turn < min(len(chosen), len(rejected)) - 1 and dict(chosen[turn]) == dict(rejected[turn]):
         turn += 1
     return chosen[:turn], chosen[turn:], rejected[turn:]
+
+
+def _fitting_form(rows: Sequence[Mapping[str, Any]], kind: Kind, source: str, name: str) -> Form:
+    if not rows:
+        raise BadInput(f"{source}: there are no rows")
+    if isinstance(rows, Mapping) or not isinstance(rows[0], Mapping):
+        raise BadInput(f"{source}: should be rows, each a dict of columns; of several data sets or splits give one")
+    form = _form(rows[0])
+    if form is None or kind not in SERVES[form]:
+        raise BadInput(_does_not_fit(rows[0], form, kind, source, name))
+    return form
 
 
 def _form(row: Mapping[str, Any]) -> Form | None:
@@ -211,7 +273,7 @@ def _ranking(row: Mapping[str, Any], kind: Kind, columns: Sequence[str], place: 
     prompt = _said(row, "prompt", place)
     responses, scores = row.get("responses"), row.get("scores")
     if not isinstance(responses, (list, tuple)) or not isinstance(scores, (list, tuple)):
-        raise BadInput(f"{place}: 'responses' and 'scores' should be lists")
+        raise BadInput(f"{place}: 'responses' and 'scores' should be lists; JSON lines and Parquet can hold them")
     if len(responses) != len(scores):
         raise BadInput(f"{place}: there are {len(responses)} responses and {len(scores)} scores; give one for each")
     known = [
@@ -282,9 +344,10 @@ def _numbers(row: Mapping[str, Any], columns: Sequence[str], place: str) -> dict
             )
             continue
         if column not in row:
+            made_by = "--margin-rewards" if column in MARGIN_REWARDS else f"--column {column}=SOURCE"
             raise BadInput(
                 f"{place}: the objective needs the column '{column}'; columns are {', '.join(row)}; "
-                f"compute it with --column {column}=SOURCE"
+                f"compute it with {made_by}"
             )
         value = row[column]
         if isinstance(value, (list, tuple)):

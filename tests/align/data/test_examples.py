@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from polyculture.align.data.examples import prompt_text, read_examples, split_prompt
+from polyculture.align.data.examples import PlacedRow, prompt_text, read_examples, readable_rows, split_prompt
 from polyculture.errors import BadInput
 
 PAIR = {"prompt": "Hi", "chosen": " yes", "rejected": " no"}
@@ -126,3 +126,31 @@ def test_a_missing_number_names_the_option_that_computes_it() -> None:
         read_examples([PAIR], "pairs", columns=("difficulty",))
     with pytest.raises(BadInput, match="'difficulty' should hold numbers"):
         read_examples([{**PAIR, "difficulty": "high"}], "pairs", columns=("difficulty",))
+
+
+def test_rows_that_can_not_be_read_are_set_aside_and_the_others_keep_their_places() -> None:
+    rows = [PAIR, {**PAIR, "rejected": None}, {**PAIR, "rejected": 7}, {**PAIR, "chosen": ""}]
+    with pytest.raises(BadInput, match=r"d.jsonl row 2: column 'rejected' is missing or null"):
+        readable_rows(rows, "pairs", source="d.jsonl")
+    kept, unread = readable_rows(rows, "pairs", source="d.jsonl", skip=True)
+    assert kept == [rows[0], rows[3]]
+    assert [(one.place, one.reason[:10]) for one in unread] == [
+        ("d.jsonl row 2", "column 're"),
+        ("d.jsonl row 3", "'rejected'"),
+    ]
+    examples, rejected = read_examples(kept, "pairs")
+    assert [one.place for one in (*examples, *rejected)] == ["d.jsonl row 1", "d.jsonl row 4"]
+    with pytest.raises(BadInput, match=r"d.jsonl: no row can be read; d.jsonl row 1: "):
+        readable_rows(rows[1:3], "pairs", source="d.jsonl", skip=True)
+    assert PlacedRow(PAIR, "here") == PAIR
+
+
+@pytest.mark.parametrize("several", [{"train": [PAIR]}, ["train", "test"]])
+def test_several_data_sets_are_not_rows(several: object) -> None:
+    with pytest.raises(BadInput, match=r"data: should be rows, each a dict of columns; of several .* give one"):
+        read_examples(several, "pairs", source="data")  # type: ignore[arg-type]
+
+
+def test_margin_rewards_are_made_by_their_own_option() -> None:
+    with pytest.raises(BadInput, match=r"compute it with --margin-rewards$"):
+        read_examples([PAIR], "pairs", columns=("margin_rewards_chosen",))
