@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from polyculture.llm.untrained import untrained_llama
+
 SYNTHETIC = "word-wishes"
 _COMMON = "warm cold old new loud quiet small large near far soft hard bright dark"
 _RARE = "fast slow sweet bitter heavy light rough smooth wet dry"
@@ -115,9 +117,8 @@ def save_tiny_model(folder: Path, *, seed: int = 0, width: int = 64) -> Path:
         seed: of the weights.
         width: size of its hidden states, a multiple of 4.
     """
-    import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
     names = [*SPECIAL, END, *WISHES, *WORDS]
     words = Tokenizer(models.WordLevel({name: i for i, name in enumerate(names)}, unk_token="<unk>"))
@@ -125,20 +126,6 @@ def save_tiny_model(folder: Path, *, seed: int = 0, width: int = 64) -> Path:
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=words, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>"
     )
-    config = LlamaConfig(
-        vocab_size=len(names),
-        hidden_size=width,
-        intermediate_size=2 * width,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=4,
-        max_position_embeddings=64,
-        bos_token_id=0,
-        eos_token_id=1,
-        pad_token_id=2,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        LlamaForCausalLM(config).save_pretrained(folder)
+    untrained_llama(tokenizer, seed=seed, context=64, width=width, key_value_heads=4).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

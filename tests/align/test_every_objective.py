@@ -12,7 +12,8 @@ from polyculture.align.job import Alignment
 from polyculture.align.run import align
 from polyculture.align.training import Training
 from polyculture.methods import table
-from tests.align.test_run import Stopped, stop_at, weights
+from tests.align.stops import Stopped, stop_at
+from tests.align.test_run import weights
 
 NEEDED: dict[str, dict[str, Any]] = {
     # What an objective needs besides pairs, as the command line takes it.

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import TrainerCallback
 
 from polyculture.align.job import Alignment
 from polyculture.align.run import align
@@ -16,6 +15,7 @@ from polyculture.align.sampled.settings import Sampled
 from polyculture.align.training import Training
 from polyculture.align.watching.settings import Watch
 from polyculture.errors import BadInput, UnknownMethod
+from tests.align.stops import StopAt, Stopped, stop_in_the_second
 
 HERE = "python:tests.align.test_sampled_run"
 
@@ -26,15 +26,6 @@ def even(prompts, completions):
 
 def length(prompts, completions):
     return [float(len(text)) for text in completions]
-
-
-class StopAt(TrainerCallback):
-    def __init__(self, step):
-        self.step = step
-
-    def on_step_end(self, args, state, control, **given):
-        if state.global_step == self.step:
-            control.should_save = control.should_training_stop = True
 
 
 def sampled_job(model, rows, out, **more):
@@ -112,7 +103,6 @@ def test_settings_are_told_from_the_objectives_own():
 
 @pytest.mark.slow
 def test_dno_prct_goes_on_to_the_same_result(tiny_model, preferences, tmp_path, monkeypatch):
-    from polyculture.align import ways
 
     whole = align(iterated_job(tiny_model, preferences, tmp_path / "whole"))
     summary = whole.summary
@@ -125,16 +115,8 @@ def test_dno_prct_goes_on_to_the_same_result(tiny_model, preferences, tmp_path, 
     assert all(torch.equal(final[name], best[name]) for name in best)
     rows = [json.loads(line) for line in (tmp_path / "whole" / "stage-2" / "rows.jsonl").read_text().splitlines()]
     assert {row["iteration"] for row in rows} == {1, 2}
-    real, calls = ways.train_on, []
-
-    def stops_in_the_second(*args, **how):
-        calls.append(how["out"].name)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return real(*args, **how)
-
-    monkeypatch.setattr(ways, "train_on", stops_in_the_second)
-    with pytest.raises(KeyboardInterrupt):
+    calls = stop_in_the_second(monkeypatch)
+    with pytest.raises(Stopped):
         align(iterated_job(tiny_model, preferences, tmp_path / "out"))
     resumed = align(iterated_job(tiny_model, preferences, tmp_path / "out"))
     assert calls == ["stage-1", "stage-2", "stage-2"] and same(whole, resumed)

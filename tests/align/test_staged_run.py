@@ -14,6 +14,7 @@ from polyculture.align.job import Alignment
 from polyculture.align.run import align
 from polyculture.align.training import Training
 from polyculture.errors import BadInput
+from tests.align.stops import Stopped, stop_in_the_second
 from tests.tiny_models import tiny_llama
 
 ROWS = [
@@ -53,19 +54,10 @@ def test_ranked_answers_train_in_stages_that_hand_over_their_model(base, tmp_pat
 
 
 def test_a_run_that_stopped_keeps_its_finished_stage(base, tmp_path, monkeypatch):
-    from polyculture.align import ways
 
-    real, calls = ways.train_on, []
-
-    def stops_in_the_second(*args, **how):
-        calls.append(how["out"].name)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return real(*args, **how)
-
-    monkeypatch.setattr(ways, "train_on", stops_in_the_second)
+    calls = stop_in_the_second(monkeypatch)
     wanted = job(base, tmp_path / "out", hyper={"iterations": 2})
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Stopped):
         align(wanted)
     run = align(wanted)
     assert calls == ["stage-1", "stage-2", "stage-2"]

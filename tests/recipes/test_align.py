@@ -20,6 +20,7 @@ from polyculture.errors import BadInput, UnknownMethod
 from polyculture.recipes.recipe import Recipe, parse_recipe
 from polyculture.recipes.run import RunResult, run_recipe
 from polyculture.recipes.stages import schema
+from tests.align.stops import Stopped, stop_at
 from tests.tiny_models import tiny_llama
 
 CROPS = ("wheat", "rye", "oats", "clover", "barley", "maize")
@@ -140,18 +141,6 @@ def test_stages_of_a_training_know_each_other_where_they_come_to_lie(model: Path
     assert adapter["base_model_name_or_path"] == str(folder / "stage-1" / "merged")
     naming = [path for path in folder.rglob("*.*") if path.suffix in (".json", ".md", ".html")]
     assert [path for path in naming if ".work-" in path.read_text()] == []
-
-
-class Stopped(Exception):
-    """What stands for a process that dies."""
-
-
-def stop_at(step: int) -> Any:
-    def progress(what: str, done: int, total: int) -> None:
-        if what == "training" and done == step:
-            raise Stopped
-
-    return progress
 
 
 def test_a_stopped_training_goes_on_to_the_same_weights(model: Path, data: Path, tmp_path: Path) -> None:

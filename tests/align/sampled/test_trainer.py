@@ -7,27 +7,19 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from transformers import TrainerCallback, TrainingArguments
+from transformers import TrainingArguments
 
 from polyculture.align.objective import Objective
 from polyculture.align.sampled.settings import FDPG, Sampled
 from polyculture.align.sampled.targets import Constraint, Moments, RewardTilt
 from polyculture.align.sampled.trainer import STATE, SamplingTrainer
 from polyculture.errors import BadInput
+from tests.align.stops import StopAt
 from tests.tiny_models import tiny_llama
 
 PROMPTS = ("The quick", "What is", "A field", "Diversity")
 ROWS = [{"prompt": prompt} for prompt in PROMPTS]
 EVEN = Constraint(lambda prompts, completions: [len(text.encode()) % 2 == 0 for text in completions])
-
-
-class StopAt(TrainerCallback):
-    def __init__(self, step):
-        self.step = step
-
-    def on_step_end(self, args, state, control, **given):
-        if state.global_step == self.step:
-            control.should_save = control.should_training_stop = True
 
 
 @pytest.fixture(scope="module")
