@@ -301,11 +301,22 @@ def _agreement(row: Row, *results: Any) -> str:
 def _rates(items: tuple[int, str], found: Mapping[str, Any]) -> str:
     n, name = items
     rates = [
-        f"{n / found[side]['wall']:,.0f} {name} a second, {1e6 * found[side]['cpu'] / n:,.4g} µs of CPU each"
+        f"{_number(n / found[side]['wall'])} {name} a second, {_duration(found[side]['cpu'] / n)} of CPU each"
         for side in ("ours", "theirs")
         if found[side]
     ]
     return f"{rates[0]}" + (f"; the peer {rates[1]}" if len(rates) > 1 else "")
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{seconds / size:.4g} {unit}"
+    return f"{1e6 * seconds:.4g} µs"
 
 
 def close(ours: float, theirs: float, *, relative: float, what: str = "values") -> str:
