@@ -12,6 +12,7 @@ from polyculture.methods import STAGES, table
 from polyculture.papers import catalogue
 
 DOCS = Path(__file__).parent
+NOTATION = {"align": "The letters in the formulas are those of [Objectives](objectives.md)."}
 
 
 def methods_page() -> str:
@@ -20,7 +21,7 @@ def methods_page() -> str:
     for stage in STAGES:
         if not len(table(stage)):
             continue
-        lines += [f"## {stage}", ""]
+        lines += [f"## {stage}", "", *([NOTATION[stage], ""] if stage in NOTATION else [])]
         for name in table(stage):
             held = describe(stage, name)
             lines += [f"### {name}", "", held["documentation"].split("\n\n")[0].replace("\n", " "), ""]
@@ -33,9 +34,14 @@ def methods_page() -> str:
                 for p in held["parameters"]:
                     default = "required" if p["required"] else f"`{p['default']}`"
                     cells = [p["name"], f"`{p['type']}`", default, p["help"]]
-                    lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+                    lines.append("| " + " | ".join(map(_cell, cells)) + " |")
                 lines.append("")
     return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    """Text in a table, whose bars would end the cell; those in code don't."""
+    return "`".join(part if code % 2 else part.replace("|", "\\|") for code, part in enumerate(text.split("`")))
 
 
 def papers_page() -> str:

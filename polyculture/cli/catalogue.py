@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from typing import Annotated, Any
 
 import typer
@@ -54,7 +55,7 @@ def describe(stage: str, name: str) -> dict[str, Any]:
         method = table(stage)[name]
     except MissingExtra as error:
         return {"stage": stage, "name": name, "papers": papers, "summary": str(error), "parameters": []}
-    doc = inspect.getdoc(method) or ""
+    doc = _plain(inspect.getdoc(method) or "")
     return {
         "stage": stage,
         "name": name,
@@ -68,11 +69,16 @@ def describe(stage: str, name: str) -> dict[str, Any]:
                 "type": p.type_name,
                 "default": None if p.required else _shown(p.default),
                 "required": p.required,
-                "help": p.help,
+                "help": _plain(p.help),
             }
             for p in parameters(method).values()
         ],
     }
+
+
+def _plain(documentation: str) -> str:
+    """Names without the roles that Sphinx would link them by."""
+    return re.sub(r":(?:func|class|meth|mod|attr):`", "`", documentation)
 
 
 def _shown(default: Any) -> Any:
