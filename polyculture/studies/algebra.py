@@ -91,7 +91,12 @@ class Expression:
         return found
 
     def put(self, place: Sequence[int], other: Expression) -> Expression:
-        """The expression with another one at a place."""
+        """The expression with another one at a place.
+
+        Args:
+            place: which operand at each depth; empty is the whole.
+            other: what comes there.
+        """
         if not place:
             return other
         i = place[0]
@@ -128,7 +133,12 @@ def parse(text: str) -> Expression:
 
 @dataclass(frozen=True)
 class Identity:
-    """Two patterns that are equal whatever their placeholders stand for; it rewrites the left to the right."""
+    """Two patterns that are equal whatever their placeholders stand for; it rewrites the left to the right.
+
+    Args:
+        left: what is looked for.
+        right: what takes its place; it has no placeholder that the left lacks.
+    """
 
     left: Expression
     right: Expression
@@ -136,6 +146,10 @@ class Identity:
     @classmethod
     def of(cls, left: str, right: str) -> Identity:
         """An identity from two texts in prefix notation.
+
+        Args:
+            left: what is looked for.
+            right: what takes its place.
 
         Raises:
             BadInput: a text is no expression, or the right has a placeholder that the left lacks.

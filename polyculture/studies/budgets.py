@@ -60,8 +60,17 @@ def skewed_split(budget: int, n_instructions: int, shape: float, rng: np.random.
     A peaked law leaves instructions without examples: count those with a share above 0 when reporting how many there
     were.
 
+    Args:
+        budget: B, examples in all.
+        n_instructions: I.
+        shape: of the power law, see :func:`power_law_bins`.
+        rng: the source of randomness; unused at shape 1.
+
     Returns:
         (I,) int64, summing to the budget.
+
+    Raises:
+        BadInput: the budget is negative, there is no instruction, or shape is not above 0.
     """
     shares = power_law_bins(n_instructions, shape)
     if shape == 1:

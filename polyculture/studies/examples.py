@@ -19,7 +19,15 @@ TRIES = 200
 
 @dataclass(frozen=True)
 class Example:
-    """An input, an instruction (x to y), and the output that follows it; ``no_op`` where x is absent."""
+    """An input, an instruction, and the output that follows it.
+
+    Args:
+        s: the input.
+        x: what the instruction replaces.
+        y: what it puts there.
+        output: s after the instruction.
+        no_op: whether x is absent, and the output the input.
+    """
 
     s: str
     x: str

@@ -61,7 +61,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Point:
-    """Cells that differ by their seed alone, and the mean of their accuracies with its 95 % interval."""
+    """Cells that differ by their seed alone, and the mean of their accuracies with its 95 % interval.
+
+    Args:
+        rules: I, how many rules they were to be trained on.
+        cells: one a seed.
+    """
 
     rules: int
     cells: tuple[Cell, ...]
@@ -172,6 +177,16 @@ def run_cell(
     tell: Callable[[int], None] = lambda step: None,
 ) -> Cell:
     """Draw the data of one cell, train, and test.
+
+    Args:
+        task: what to draw from.
+        n_rules: I, how many rules are trained on.
+        budget: B, training examples in all.
+        seed: of everything random.
+        training: the model and its optimiser.
+        test_size: examples of each test.
+        control: "narrow" for rules of one domain, or nothing.
+        tell: called with each step done.
 
     Raises:
         BadInput: the task has too few rules or examples, or training diverged.

@@ -137,7 +137,11 @@ class OnStrings(Task):
 
     @property
     def letters(self) -> str:
-        """The alphabet."""
+        """The alphabet.
+
+        Raises:
+            BadInput: there are not so many letters.
+        """
         if not 2 <= self.alphabet <= len(SYMBOLS):
             raise BadInput(f"an alphabet of {self.alphabet} letters; there can be 2 to {len(SYMBOLS)}")
         return SYMBOLS[: self.alphabet]
@@ -277,7 +281,11 @@ class Specialist(Algebra):
     fewest: ClassVar[int] = 0
 
     def data(self, n_rules: int, budget: int, test_size: int, seed: int, *, narrow: bool = False) -> Data:
-        """See :meth:`Task.data`."""
+        """See :meth:`Task.data`.
+
+        Raises:
+            BadInput: as there, or diverse is not a share below 1, or test_depth not above depth.
+        """
         self._check(n_rules, budget, narrow)
         if not 0 <= self.diverse < 1 or self.test_depth <= self.depth:
             raise BadInput("diverse should be a share below 1, and test_depth above depth")
@@ -315,7 +323,12 @@ TASKS: Mapping[str, type[Task]] = {
 
 @dataclass(frozen=True)
 class Usual:
-    """What a task is studied with where nothing else is said: a model, and numbers of rules."""
+    """What a task is studied with where nothing else is said.
+
+    Args:
+        model: which of the sequence models.
+        rules: numbers of rules I.
+    """
 
     model: Literal["encoder", "gpt2"]
     rules: tuple[int, ...]

@@ -42,7 +42,13 @@ Diversity = tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, float]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its 95 % interval; the ends equal the value where there is nothing to take one over."""
+    """A number with its 95 % interval; the ends equal the value where there is nothing to take one over.
+
+    Args:
+        value: the number.
+        low: the interval's lower end.
+        high: its upper end.
+    """
 
     value: float
     low: float
@@ -92,7 +98,14 @@ class Measured:
 
 @dataclass(frozen=True)
 class Policy:
-    """A policy and what was measured of it, by place; ``kl`` is from SFT, in nats an answer."""
+    """A policy and what was measured of it.
+
+    Args:
+        name: to show.
+        measured: by place.
+        kl: KL(policy || SFT), in nats an answer; None if it was not measured.
+        coefficient: of the KL penalty it was trained with; None if it was not trained by RL.
+    """
 
     name: str
     measured: Mapping[Place, Measured]
@@ -109,7 +122,12 @@ class Policy:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the paper, the difference that it says is above 0, and whether its interval is."""
+    """A claim of the paper, and whether it shows.
+
+    Args:
+        text: the claim.
+        difference: what it says is above 0.
+    """
 
     text: str
     difference: Estimate
@@ -248,7 +266,14 @@ def win_values(scores: np.ndarray, references: np.ndarray) -> np.ndarray:
 
 
 def measured(wins: np.ndarray, scores: np.ndarray, outputs: Sequence[Sequence[str]], diversity: Diversity) -> Measured:
-    """What was found of one policy, put together; ``diversity`` is what :meth:`Measures.of` found."""
+    """What was found of one policy, put together.
+
+    Args:
+        wins: (n,) as of :class:`Measured`.
+        scores: (n,) as of :class:`Measured`.
+        outputs: texts, those of each input.
+        diversity: what :meth:`Measures.of` found.
+    """
     length = float(np.mean([len(undotted_words(text)) for own in outputs for text in own]))
     return Measured(wins, scores, *diversity, length)
 

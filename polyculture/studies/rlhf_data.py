@@ -22,7 +22,14 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Inputs:
-    """Prompts to test on, each with a reference answer, as text and as token ids."""
+    """Prompts to test on, each with a reference answer.
+
+    Args:
+        prompts: as text.
+        ids: their token ids.
+        references: the reference answers, as text.
+        reference_ids: their token ids.
+    """
 
     prompts: list[str]
     ids: list[list[int]]

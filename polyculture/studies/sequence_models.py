@@ -68,7 +68,15 @@ class Training:
 
     @classmethod
     def of(cls, model: str, **given: Any) -> Self:
-        """The usual size of a model, but for what is given and not None."""
+        """The usual size of a model, but for what is given and not None.
+
+        Args:
+            model: "encoder" or "gpt2".
+            given: other fields.
+
+        Raises:
+            UnknownMethod: there is no such model.
+        """
         if model not in SIZES:
             raise unknown("model", model, SIZES)
         return cls(**{"model": model, **SIZES[model], **{k: v for k, v in given.items() if v is not None}})
@@ -126,6 +134,10 @@ def make_model(training: Training, coding: Coding) -> nn.Module:
 
     The decoder also takes a shift of the places, (n,): moved about in training, it meets every place that a longer test
     needs.
+
+    Args:
+        training: kind and size of the model.
+        coding: its characters and length.
     """
     import torch
     from torch import nn
@@ -191,7 +203,13 @@ def make_model(training: Training, coding: Coding) -> nn.Module:
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained model with its coding; ``loss`` is the mean of its last tenth of steps, in nats a character."""
+    """A trained model.
+
+    Args:
+        model: of :func:`make_model`.
+        coding: what it was trained with.
+        loss: the mean of the last tenth of steps, in nats a character.
+    """
 
     model: nn.Module
     coding: Coding
@@ -202,6 +220,10 @@ class Trained:
 
         For the decoder this is whether greedy decoding writes the output and then ends. Greedy decoding does so exactly
         when, given the right beginning, every next character is the likeliest, so one forward pass tells.
+
+        Args:
+            examples: to solve; their characters and lengths are within the coding's.
+            batch_size: examples at once.
         """
         import torch
 

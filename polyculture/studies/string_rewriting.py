@@ -53,6 +53,11 @@ class Rule:
 def rewrite_once(s: str, x: str, y: str) -> str:
     """Replace the leftmost x of s by y, once; s unchanged where x does not occur.
 
+    Args:
+        s: the string.
+        x: what to look for, not empty.
+        y: what takes its place; may be empty.
+
     Raises:
         BadInput: x is empty.
 
@@ -131,6 +136,10 @@ FAMILIES: Mapping[str, Callable[[str, int], str]] = {"repeat": repeat, "periodic
 
 def families(block: str, k: int) -> dict[str, str]:
     """A block in every restricted family, at strength k.
+
+    Args:
+        block: characters.
+        k: 0 or more; at 1 each is the block itself, at 0 empty.
 
     Raises:
         BadInput: k is negative.

@@ -67,7 +67,12 @@ class WordWishes:
         return worth
 
     def reward(self, prompts: Sequence[str], answers: Sequence[str]) -> np.ndarray:
-        """(n,) the reward of each answer to its prompt."""
+        """(n,) the reward of each answer to its prompt.
+
+        Args:
+            prompts: of the task.
+            answers: one each.
+        """
         return np.array([self._reward(*both) for both in zip(prompts, answers, strict=True)], dtype=np.float64)
 
     def _reward(self, prompt: str, answer: str) -> float:
@@ -81,7 +86,12 @@ class WordWishes:
         return np.array([np.sort(self.worth(prompt))[-SLOTS:].sum() for prompt in prompts])
 
     def demonstrate(self, prompts: Sequence[str], rng: np.random.Generator) -> list[str]:
-        """An answer to each prompt by a demonstrator (the order of worth plus Gumbel noise is that of such draws)."""
+        """An answer to each prompt by a demonstrator (the order of worth plus Gumbel noise is that of such draws).
+
+        Args:
+            prompts: of the task.
+            rng: the source of randomness.
+        """
         noisy = np.stack([self.worth(prompt) for prompt in prompts]) + rng.gumbel(size=(len(prompts), len(WORDS)))
         return [" ".join(WORDS[i] for i in row[:SLOTS]) for row in np.argsort(-noisy, axis=1)]
 

@@ -11,6 +11,11 @@ from polyculture.errors import BadInput
 def positive(name: str, value: float, objective: str) -> float:
     """``value``, which must be a finite number above 0.
 
+    Args:
+        name: of the hyper-parameter.
+        value: of it.
+        objective: whose it is.
+
     Raises:
         BadInput: it is not; the message names the objective.
     """
@@ -22,6 +27,13 @@ def positive(name: str, value: float, objective: str) -> float:
 def within(name: str, value: float, low: float, high: float, objective: str) -> float:
     """``value``, which must lie in [low, high].
 
+    Args:
+        name: of the hyper-parameter.
+        value: of it.
+        low: the least it may be.
+        high: the most.
+        objective: whose it is.
+
     Raises:
         BadInput: it does not; the message names the objective.
     """
@@ -32,6 +44,9 @@ def within(name: str, value: float, low: float, high: float, objective: str) -> 
 
 def finite_reference(**references: Tensor) -> None:
     """Check the reference's log-probabilities: a token that it bans would make the loss NaN.
+
+    Args:
+        references: by the name to show.
 
     Raises:
         BadInput: one is NaN or infinite; the message says which.

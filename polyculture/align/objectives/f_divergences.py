@@ -15,6 +15,10 @@ name            f(u)                                        f'(u), additive cons
 
 ``js`` is twice the usual Jensen-Shannon divergence. ``alpha`` tends to the reverse KL as alpha goes to 0 and to the
 forward KL as it goes to 1.
+
+:func:`polyculture.align.objectives.f_dpo.f_dpo_loss` trains under them; :func:`optimal_policy` is what it should find,
+:func:`divergence_value` how far that is from the reference, and :func:`penalised_rewards` what PPO, the paper's
+baseline, would be given under the same penalty.
 """
 
 from __future__ import annotations

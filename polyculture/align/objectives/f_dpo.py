@@ -112,7 +112,7 @@ def f_dpo_rewards(
     return beta * chosen, beta * rejected
 
 
-def f_dpo_metrics(
+def _metrics(
     policy_chosen: Tensor,
     policy_rejected: Tensor,
     ref_chosen: Tensor,
@@ -136,7 +136,7 @@ def f_dpo_metrics(
     }
 
 
-@traits(rewards=f_dpo_rewards, metrics=f_dpo_metrics)
+@traits(rewards=f_dpo_rewards, metrics=_metrics)
 def f_dpo_loss(
     policy_chosen: Tensor,
     policy_rejected: Tensor,

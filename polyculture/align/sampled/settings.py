@@ -96,7 +96,11 @@ class FDPG(Sampled):
 
     @property
     def objective(self) -> Objective:
-        """The loss of the samples."""
+        """The loss of the samples.
+
+        Raises:
+            UnknownMethod: there is no such divergence.
+        """
         from polyculture.align.objectives.f_dpg import DERIVATIVES, f_dpg_loss
 
         if self.divergence not in DERIVATIVES:

@@ -76,7 +76,11 @@ class Constraint:
             raise BadInput(f"eps of a constraint should lie in [0, 1), not {self.eps}")
 
     def log_target(self, prompts: Sequence[str], completions: Sequence[str], base_logps: ArrayLike) -> np.ndarray:
-        """Where the constraint holds log a, where not log a + log eps."""
+        """See :meth:`Target.log_target`: where the constraint holds log a, where not log a + log eps.
+
+        Raises:
+            BadInput: the constraint gives something else than True or False.
+        """
         held = _values(self.holds, prompts, completions, "the constraint")
         if not bool(np.isin(held, (0.0, 1.0)).all()):
             raise BadInput("a constraint should give True or False (1 or 0) of each completion")

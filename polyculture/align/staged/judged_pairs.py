@@ -116,7 +116,12 @@ def pair_filter(
 
 
 def category(pair: tuple[int, int], teacher: int | None) -> Category:
-    """Whether teacher beats student, student teacher, or student student."""
+    """Whether teacher beats student ("T>S"), student teacher, or student student.
+
+    Args:
+        pair: places of winner and loser among the candidates.
+        teacher: the place of the teacher's, or None.
+    """
     return "T>S" if pair[0] == teacher else "S>T" if pair[1] == teacher else "S>S"
 
 

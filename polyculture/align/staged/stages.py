@@ -85,7 +85,12 @@ class Stage:
 
 @dataclass(frozen=True)
 class StagedRun:
-    """A finished run of stages; ``model`` is the folder of the last one's."""
+    """A finished run of stages.
+
+    Args:
+        out: its folder.
+        stages: in order.
+    """
 
     out: Path
     stages: tuple[Stage, ...]
