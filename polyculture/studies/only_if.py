@@ -185,7 +185,7 @@ def run_cell(
         seed: of everything random.
         training: the model and its optimiser.
         test_size: examples of each test.
-        control: "narrow" for rules of one domain, or nothing.
+        control: "" or the name of a control; NARROW has the rules come from one domain.
         tell: called with each step done.
 
     Raises:
