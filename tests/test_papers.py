@@ -7,8 +7,8 @@ from polyculture.methods import STAGES, table
 from polyculture.papers import catalogue, paper
 
 
-def test_there_are_82_papers_with_known_stages() -> None:
-    assert len(catalogue()) == 82
+def test_papers_have_known_stages_titles_and_years() -> None:
+    assert catalogue()
     assert {entry.stage for entry in catalogue().values()} <= set(STAGES)
     assert all(entry.title and 2000 < entry.year < 2030 for entry in catalogue().values())
 
