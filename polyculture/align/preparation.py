@@ -5,16 +5,21 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from polyculture.align.mixture import Mixture, parse_objective
 from polyculture.align.objective import Loss, Objective
 from polyculture.errors import BadInput
 
-DROPOUTS = ("attention_dropout", "attn_dropout", "dropout", "hidden_dropout", "activation_dropout")
-"""Rates that models keep as numbers and hand to functions."""
+DROPOUTS = (
+    "attention_dropout", "attn_dropout", "dropout", "hidden_dropout", "activation_dropout", "layerdrop",
+    "jitter_noise", "router_jitter_noise", "input_jitter_noise",
+)  # fmt: skip
+"""Rates that models keep as numbers and hand to functions; the last ones are the noise of mixtures of experts."""
 
 
 def as_objective(which: str | Loss | Objective | Mixture, hyper: Mapping[str, Any]) -> Objective | Mixture:
@@ -55,6 +60,26 @@ def check_joined(processes: int) -> None:
         )
 
 
+def check_same_processes(checkpoint: Path, processes: int) -> None:
+    """Check that a training goes on with as many processes as it was stopped with.
+
+    With another number a step is of other and of more or fewer examples: some would be seen twice and others never.
+
+    Args:
+        checkpoint: folder of a checkpoint of transformers' Trainer.
+        processes: how many there are now.
+
+    Raises:
+        BadInput: there were more or fewer.
+    """
+    before = len(list(checkpoint.glob("rng_state*.pth")))
+    if before and before != processes:
+        raise BadInput(
+            f"{checkpoint} is of {before} processes, and now there are {processes}: a step would be of other examples; "
+            f"launch {before}, or begin anew with --fresh, or in another folder with --model {checkpoint}"
+        )
+
+
 def fitting_length(model: Any, max_length: int) -> int:
     """The tokens that fit both what is asked for and the model's window, with a warning if that is less.
 
@@ -78,7 +103,7 @@ def switch_off_dropout(model: nn.Module) -> None:
         model: is changed.
     """
     for module in model.modules():
-        if isinstance(module, nn.Dropout):
+        if isinstance(module, _DropoutNd):
             module.p = 0.0
         for name in DROPOUTS:
             if isinstance(getattr(module, name, None), float):

@@ -75,3 +75,8 @@ class LogAtCheckpoints(TrainerCallback):
         """Called by the trainer after each optimiser step."""
         if control.should_save or control.should_training_stop or state.global_step >= state.max_steps:
             control.should_log = True
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        """Called by the trainer after each pass over the data, where a checkpoint may be due too."""
+        if control.should_save:
+            control.should_log = True

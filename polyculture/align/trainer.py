@@ -9,7 +9,8 @@ however they are spread over micro-batches and processes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +18,26 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 from transformers import Trainer, TrainingArguments
-from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from polyculture.align.data.dataset import EncodedDataset, with_mismatched
 from polyculture.align.data.encoding import Cuts, Encoded, Encoder
 from polyculture.align.data.examples import Rejected, read_examples
 from polyculture.align.data.layout import Layout
+from polyculture.align.failures import not_finite
 from polyculture.align.log_probs.forward import probe, score_batch
 from polyculture.align.log_probs.given import inputs_of
 from polyculture.align.mixture import Mixture
 from polyculture.align.modifiers import wpo_weights
 from polyculture.align.objective import Loss, Objective
+from polyculture.align.order import SeededLengthSampler
 from polyculture.align.preparation import as_objective, check_joined, fitting_length, switch_off_dropout
 from polyculture.align.reference.model import ReferenceModel
 from polyculture.align.reference.refresh import ReferenceRefresh
-from polyculture.align.training_metrics import MetricSums
+from polyculture.align.training_metrics import MetricSums, own_examples
 from polyculture.align.watching.callback import Watch, WatchCallback
 from polyculture.align.watching.samples import pad_token
 from polyculture.errors import BadInput
-from polyculture.files import atomic, write_json
+from polyculture.files import atomic
 from polyculture.llm.loading import load
 from polyculture.progress import Progress, silent
 
@@ -53,7 +55,7 @@ class AlignmentTrainer(Trainer):
         args: transformers' TrainingArguments.
         train_dataset: rows with TRL's columns (a list of dicts, or a datasets.Dataset), as in
             polyculture.align.data.examples.
-        eval_dataset: held-out rows; the watch samples on their prompts.
+        eval_dataset: held-out rows, or a dict of several; the watch samples on the prompts of the first.
         processing_class: the tokenizer.
         hyper: hyper-parameters of the objective, by name.
         reference: the model that the policy is compared with, or where to load it from. None is the model as it is
@@ -118,6 +120,7 @@ class AlignmentTrainer(Trainer):
             raise BadInput(f"LD and WPO are of pairs; objective '{self.objective.name}' is of {self.objective.kind}")
         args = args or TrainingArguments(output_dir="aligned")
         args.remove_unused_columns = False  # the rows are encoded here; none of their columns goes to the model
+        args.max_grad_norm = args.max_grad_norm or math.inf  # clips nothing, but is computed and looked at
         if not isinstance(model, (str, Path)) and processing_class is None:
             raise BadInput("a model in memory needs its tokenizer: give processing_class=tokenizer")
         if isinstance(model, (str, Path)):
@@ -135,14 +138,19 @@ class AlignmentTrainer(Trainer):
         self.cuts = Cuts(self.max_length)
         self.name = name
         train = None if train_dataset is None else self.encoded(train_dataset, name or "training data", progress)
-        held_out = None if eval_dataset is None else self.encoded(eval_dataset, name or "held-out data", progress)
+        of_name = eval_dataset if isinstance(eval_dataset, dict) else {"": eval_dataset}
+        held_out: Any = {
+            key: self.encoded(rows, f"{name or 'held-out data'} {key}".strip(), progress)
+            for key, rows in of_name.items()
+            if rows is not None
+        }
         self.layout = Layout(pad_token(processing_class), share=share_prompts)
         super().__init__(
             model,
             args,
             data_collator=self.layout,
             train_dataset=train,
-            eval_dataset=held_out,
+            eval_dataset=held_out if isinstance(eval_dataset, dict) else held_out.get(""),
             processing_class=processing_class,
             **trainer,
         )
@@ -151,11 +159,12 @@ class AlignmentTrainer(Trainer):
         self.abilities = probe(self.model, self.model.config.get_text_config().vocab_size, 2 * self.max_length)
         self.layout = self.data_collator = Layout(self.layout.pad, share=share_prompts and self.abilities.share_prompts)
         self._metrics = {"train": MetricSums(), "eval": MetricSums()}
+        self._judged: Any = None
         self._live = self.objective.needs_vocabulary or refresh is not None
         beside = self._live or watch is not None
         self.reference = ReferenceModel(self.model, reference, live=beside, dtype=dtype)
         self._kept = reference_cache or Path(args.output_dir) / "reference"
-        self._score_reference((self.train_dataset, self.eval_dataset), progress)
+        self._score_reference((train, *held_out.values()), progress)
         if beside:
             self.reference.shard(self.accelerator, fsdp=self.is_fsdp_enabled, deepspeed=self.is_deepspeed_enabled)
         if refresh is not None:
@@ -238,7 +247,8 @@ class AlignmentTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         if self.args.train_sampling_strategy == "group_by_length" and isinstance(self.train_dataset, EncodedDataset):
             size = self.args.train_batch_size * self.args.gradient_accumulation_steps
-            return LengthGroupedSampler(size, lengths=self.train_dataset.lengths())
+            seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+            return SeededLengthSampler(size, self.train_dataset.lengths(), seed)
         return super()._get_train_sampler(train_dataset)
 
     def compute_loss(
@@ -268,9 +278,13 @@ class AlignmentTrainer(Trainer):
         examples, tokens = counts.tolist()
         loss = self.objective.total(given, examples, tokens, weights=weights)
         self._check_finite(loss, inputs)
-        self._metrics["train" if model.training else "eval"].add(self.objective, given)
         if model.training:
+            self._metrics["train"].add(self.objective, given)
             loss = loss * self.accelerator.num_processes  # DDP and FSDP average over processes; the counts are of all
+        else:
+            own = own_examples(self.accelerator, len(inputs["index"]))
+            self._metrics["eval"].add(self.objective, given, own)
+            self._metrics["eval"].add_losses(self.objective, given, own, weights)
         return (loss, {}) if return_outputs else loss
 
     def counts(self, batches: Sequence[Mapping[str, Any]]) -> Tensor:
@@ -294,9 +308,11 @@ class AlignmentTrainer(Trainer):
             loss = self.compute_loss(model, inputs)
         return loss.detach(), None, None
 
-    def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **more: Any) -> Any:
-        """As transformers' own, with the objective's metrics."""
-        found = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **more)
+    def evaluation_loop(self, dataloader: Any, *args: Any, metric_key_prefix: str = "eval", **more: Any) -> Any:
+        """As transformers' own, with the objective's metrics, and as its loss the mean over examples, not batches."""
+        self._judged = dataloader.dataset
+        found = super().evaluation_loop(dataloader, *args, metric_key_prefix=metric_key_prefix, **more)
+        self._judged = None
         means = self._metrics["eval"].means(self.accelerator)
         found.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in means.items()})
         return found
@@ -308,7 +324,8 @@ class AlignmentTrainer(Trainer):
         super().log(logs, start_time)
 
     def _add_watch(self, watch: Watch, folder: Path | None) -> None:
-        data = self.eval_dataset
+        held_out = self.eval_dataset
+        data = next(iter(held_out.values()), None) if isinstance(held_out, dict) else held_out
         if data is None:
             raise BadInput("watching a training needs held-out rows to sample on; give eval_dataset")
         pairs = [(e.prompt, *e.completions) for e in data.examples] if self.objective.kind == "pairs" else []
@@ -359,32 +376,18 @@ class AlignmentTrainer(Trainer):
             self.reference.model.load_state_dict(load_file(kept))
 
     def _check_finite(self, loss: Tensor, inputs: Mapping[str, Any]) -> None:
-        if bool(torch.isfinite(loss)):
-            return
-        data = self.train_dataset if self.model.training else self.eval_dataset
-        rows = [data.examples[i] for i in inputs["index"].tolist()] if isinstance(data, EncodedDataset) else []
-        path = self._save_batch(rows, "the loss is not finite")
-        places = ", ".join(row.place for row in rows[:3]) + (", ..." if len(rows) > 3 else "")
-        raise BadInput(
-            f"the loss is {float(loss.detach())} at step {self.state.global_step + 1} ({places}); the batch is saved "
-            f"in {path}; lower the learning rate, or look at those rows; the last checkpoint is as it was"
-        )
+        if not bool(torch.isfinite(loss)):
+            data = self.train_dataset if self._judged is None else self._judged
+            rows = [data.examples[i] for i in inputs["index"].tolist()] if isinstance(data, EncodedDataset) else []
+            step, folder = self.state.global_step + 1, Path(self.args.output_dir)
+            raise not_finite(float(loss.detach()), rows, step, folder, self.processing_class.decode)
 
     def _clip_grad_norm(self, model: Any) -> Any:
         norm = super()._clip_grad_norm(model)
-        if norm is not None and not bool(torch.isfinite(torch.as_tensor(norm))):
+        scaled = self.accelerator.scaler is not None  # float16: the scaler leaves such a step out, and scales less
+        if norm is not None and not scaled and not bool(torch.isfinite(torch.as_tensor(norm))):
             raise BadInput(
                 f"the gradient is not finite at step {self.state.global_step + 1}, though the loss is; lower the "
                 "learning rate or train in a wider type; the last checkpoint is as it was"
             )
         return norm
-
-    def _save_batch(self, rows: Sequence[Encoded], reason: str) -> Path:
-        path = Path(self.args.output_dir) / f"bad-batch-step-{self.state.global_step + 1}.json"
-        decode: Callable[[Any], str] = self.processing_class.decode
-        shown = [
-            {"place": row.place, "prompt": decode(row.prompt), "completions": [decode(c) for c in row.completions]}
-            for row in rows
-        ]
-        write_json(path, {"step": self.state.global_step + 1, "reason": reason, "rows": shown})
-        return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,22 +13,24 @@ from polyculture.align.mixture import Mixture
 from polyculture.align.objective import Objective
 
 LOGGED = {"policy": "logps", "mean": "logps_per_token", "kl": "kl"}
+LOSS = "loss of part"
 
 
 class MetricSums:
-    """Sums and counts of metrics since they were last read; the sums stay on their device until then."""
+    """Sums and counts of metrics since they were last read, which stay on their device until then."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
 
-    def add(self, objective: Objective | Mixture, given: Mapping[str, Tensor]) -> None:
+    def add(self, objective: Objective | Mixture, given: Mapping[str, Tensor], own: int | None = None) -> None:
         """Add a batch.
 
         Args:
             objective: whose implicit rewards are measured.
             given: the inputs of the batch.
+            own: how many of its examples count, the first ones; None is all.
         """
+        given = {name: values[:own] for name, values in given.items()}
         found: dict[str, Tensor] = {}
         rewards = objective.rewards(given)
         if rewards is not None:
@@ -48,9 +51,25 @@ class MetricSums:
             wanted = given["desirable"].bool()
             found |= {"logps/desirable": given["policy"][wanted], "logps/undesirable": given["policy"][~wanted]}
         for name, values in found.items():
-            own = values.detach().double().sum()
-            self._sums[name] = self._sums[name] + own if name in self._sums else own
-            self._counts[name] = self._counts.get(name, 0) + values.numel()
+            self._add(name, values, values.numel())
+
+    def add_losses(
+        self, objective: Objective | Mixture, given: Mapping[str, Tensor], own: int, weights: Tensor | None = None
+    ) -> None:
+        """Add the losses of a batch, for the ``loss`` of :meth:`means`: the mean over all examples of all batches.
+
+        Args:
+            objective: whose losses.
+            given: the inputs of the batch.
+            own: how many of its examples count, the first ones.
+            weights: (B,) what each example's losses are multiplied by.
+        """
+        for number, (weight, part) in enumerate(
+            objective.parts if isinstance(objective, Mixture) else [(1, objective)]
+        ):
+            losses = weight * (part(given) if weights is None else part(given) * weights)
+            per_token = part.traits.per == "token"
+            self._add(f"{LOSS}{number}", losses[:own], given["tokens_chosen"][:own].sum() if per_token else own)
 
     def means(self, accelerator: Any) -> dict[str, float]:
         """The means over all processes; the sums begin anew. Every process must ask, and have the same metrics.
@@ -61,12 +80,29 @@ class MetricSums:
         names = sorted(self._sums)
         if not names:
             return {}
-        sums = torch.stack([self._sums[name].to(accelerator.device) for name in names])
-        counts = torch.tensor([self._counts[name] for name in names], dtype=sums.dtype, device=accelerator.device)
-        flat = torch.stack((sums, counts), dim=1).float()
+        flat = torch.stack([self._sums[name].to(accelerator.device) for name in names]).float()
         if accelerator.num_processes > 1:
             flat = accelerator.reduce(flat, reduction="sum")
         self._sums.clear()
-        self._counts.clear()
-        rows = zip(names, flat.tolist(), strict=True)
-        return {name: total / count for name, (total, count) in rows if count}
+        found = {name: total / count for name, (total, count) in zip(names, flat.tolist(), strict=True) if count}
+        parts = [found.pop(name) for name in names if name.startswith(LOSS) and name in found]
+        return {"loss": math.fsum(parts), **found} if parts else found
+
+    def _add(self, name: str, values: Tensor, count: Tensor | int) -> None:
+        wide = torch.float32 if values.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
+        total = values.detach().to(wide).sum()
+        pair = torch.stack((total, torch.as_tensor(count, dtype=wide, device=total.device)))
+        self._sums[name] = self._sums[name] + pair if name in self._sums else pair
+
+
+def own_examples(accelerator: Any, size: int) -> int:
+    """How many of a held-out batch's examples are new: accelerate fills the last one up with some that have been.
+
+    Args:
+        accelerator: of the trainer, in the midst of its batches.
+        size: examples of the batch.
+    """
+    state = accelerator.gradient_state
+    if not state.end_of_dataloader or state.remainder <= 0:
+        return size
+    return min(max(state.remainder - accelerator.process_index * size, 0), size)

@@ -13,6 +13,7 @@ from polyculture.align.job import Alignment, Row, objective_of
 from polyculture.align.mixture import Mixture
 from polyculture.align.model_card import write_model_card
 from polyculture.align.objective import Objective
+from polyculture.align.preparation import check_same_processes
 from polyculture.align.run_folder import MODEL, SUMMARY, last_checkpoint, write_rejected
 from polyculture.align.stopping import LogAtCheckpoints, StepProgress, StopAfterStep
 from polyculture.align.summary import AlignmentRun, summary_of
@@ -88,6 +89,8 @@ def train_on(
     main = trainer.is_world_process_zero()
     set_aside = write_rejected(out, trainer.rejected) if main else 0
     checkpoint = last_checkpoint(out)
+    if checkpoint is not None:
+        check_same_processes(checkpoint, trainer.accelerator.num_processes)
     # Other processes of the run must not see what this one stops at: only a process alone listens.
     with stop.listening() if trainer.accelerator.num_processes == 1 else contextlib.nullcontext():
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))

@@ -85,6 +85,26 @@ for name, p in model.named_parameters():
 dist.destroy_process_group()
 """
 
+JUDGED = """
+import json, os, sys
+from pathlib import Path
+from transformers import TrainingArguments
+from polyculture.align.trainer import AlignmentTrainer
+
+model, data, folder, size = sys.argv[1:]
+rows, out, rank, size = json.loads(Path(data).read_text()), Path(folder), int(os.environ.get("RANK", "0")), int(size)
+arguments = TrainingArguments(
+    output_dir=out, report_to=[], use_cpu=True, per_device_eval_batch_size=size, disable_tqdm=True
+)
+for cache in ("shared", f"disk-{rank}", f"disk-{rank}"):  # one that all see; machines with a disk each, twice
+    trainer = AlignmentTrainer(
+        model, "0.5*dpo+1*sft", arguments, rows, rows, max_length=64, reference_cache=out / cache
+    )
+found = trainer.evaluate()
+if rank == 0:
+    print("FOUND " + json.dumps(found))
+"""
+
 UNJOINED = """
 import sys
 from transformers import TrainingArguments
@@ -102,6 +122,28 @@ def test_a_sharded_model_gives_the_same_scores_and_gradients(tiny_model: str, tm
     script.write_text(SHARDED)
     done = launched([str(script), tiny_model])
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.slow
+def test_two_processes_judge_as_one_does(tiny_model: str, preferences: list[dict[str, Any]], tmp_path: Path) -> None:
+    """Of 13 rows in batches of 2 by 2 the last are accelerate's repetitions, which don't count."""
+    rows, script = tmp_path / "rows.json", tmp_path / "judged.py"
+    rows.write_text(
+        json.dumps([{**row, "chosen": row["chosen"] + " and rye" * i} for i, row in enumerate(preferences[:13])])
+    )
+    script.write_text(JUDGED)
+    both = launched([str(script), tiny_model, str(rows), str(tmp_path / "both"), "2"])
+    assert both.returncode == 0, both.stderr[-2000:]
+    alone = subprocess.run(
+        [sys.executable, str(script), tiny_model, str(rows), str(tmp_path / "one"), "4"],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    a, b = (json.loads(done.stdout.split("FOUND ")[1].splitlines()[0]) for done in (both, alone))
+    for name in ("eval_loss", "eval_logps/chosen", "eval_rewards/accuracies", "eval_logps_per_token/rejected"):
+        assert a[name] == pytest.approx(b[name], rel=1e-5), name
 
 
 @pytest.mark.slow

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from polyculture.align.data.dataset import EncodedDataset
-from polyculture.align.preparation import check_joined, switch_off_dropout
+from polyculture.align.preparation import check_joined, check_same_processes, switch_off_dropout
+from polyculture.align.stopping import LogAtCheckpoints
 from polyculture.align.trainer import AlignmentTrainer
 from polyculture.align.watching.settings import Watch
 from polyculture.errors import BadInput, UnknownMethod
@@ -293,3 +294,88 @@ def test_a_moving_reference_with_tied_weights_is_kept_in_checkpoints(preferences
     again = trainer(model, preferences, tmp_path / "out", refresh=(0.5, 1), args=args)
     again.train(resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-2"))
     assert torch.equal(weights(whole), weights(again))
+
+
+@pytest.mark.parametrize("objective", ["dpo", "sft", "0.5*dpo+1*sft"])
+def test_the_held_out_loss_is_the_mean_over_examples_not_over_batches(
+    tiny_model: str, preferences: Rows, tmp_path: Path, objective: str
+) -> None:
+    rows = [{**row, "chosen": row["chosen"] + " and rye" * i} for i, row in enumerate(preferences[:5])]
+    found = []
+    for size in (2, 5):  # 2 + 2 + 1, or one batch
+        args = {"per_device_eval_batch_size": size}
+        trained = trainer(tiny_model, preferences, tmp_path / str(size), objective, held_out=rows, args=args)
+        trained.train()
+        found.append({k: v for k, v in trained.evaluate().items() if "runtime" not in k and "second" not in k})
+    assert found[0] == pytest.approx(found[1], abs=2e-4) and "eval_loss" in found[0]
+
+
+def test_held_out_rows_may_come_in_several_sets(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:
+    sets = {"near": preferences[:4], "far": preferences[4:9]}
+    trained = trainer(tiny_model, preferences[9:], tmp_path, held_out=sets)
+    trained.train()
+    assert {"eval_near_loss", "eval_far_loss"} <= set(trained.evaluate())
+
+
+def test_a_held_out_batch_that_gives_no_number_is_named(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:
+    def broken(policy_chosen: Tensor, policy_rejected: Tensor, part: Tensor) -> Tensor:
+        return policy_chosen - policy_rejected + (part / part - 1)
+
+    train, other = ([{**row, "part": float(part)} for row in preferences] for part in (1, 0))
+    trained = trainer(tiny_model, train, tmp_path, broken)
+    with pytest.raises(BadInput, match=r"the loss is nan at step 1 \(held-out data row 1, held-out data row 2"):
+        trained.evaluate(other[:4])
+
+
+def test_a_run_grouped_by_length_goes_on_in_the_same_order(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:
+    rows = [{**row, "chosen": row["chosen"] + " and rye" * (i % 5)} for i, row in enumerate(preferences)]
+    args = {"train_sampling_strategy": "group_by_length", "max_steps": 6, "save_strategy": "steps", "save_steps": 4}
+    whole = trainer(tiny_model, rows, tmp_path, args=args)
+    whole.train()
+    again = trainer(tiny_model, rows, tmp_path, args=args)
+    again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))  # in the second pass over the data
+    assert torch.equal(weights(whole), weights(again))
+
+
+def test_a_gradient_is_looked_at_though_it_is_not_clipped(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:
+    def steep(policy_chosen: Tensor, policy_rejected: Tensor) -> Tensor:
+        return (policy_chosen - policy_chosen.detach()).abs().sqrt() + 0 * policy_rejected
+
+    with pytest.raises(BadInput, match="gradient is not finite at step 1"):
+        trainer(tiny_model, preferences, tmp_path / "a", steep, args={"max_grad_norm": 0.0}).train()
+    free = trainer(tiny_model, preferences, tmp_path / "b", args={"max_grad_norm": 0.0})
+    free.train()
+    assert losses(free)[-1] < losses(free)[0]
+
+
+def test_a_model_that_an_adapter_wraps_can_be_named_as_the_reference(
+    tiny_model: str, preferences: Rows, tmp_path: Path
+) -> None:
+    from peft import LoraConfig
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    config = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    trained = trainer(
+        model, preferences, tmp_path, reference=model, peft_config=config, processing_class=tokenizer
+    )  # PEFT changes the model in place
+    trained.train()
+    assert losses(trained)[0] == pytest.approx(0.693147, abs=1e-5) and losses(trained)[-1] < losses(trained)[0]
+
+
+def test_a_run_goes_on_with_as_many_processes(tmp_path: Path) -> None:
+    for rank in range(2):
+        (tmp_path / f"rng_state_{rank}.pth").touch()
+    check_same_processes(tmp_path, 2)
+    with pytest.raises(BadInput, match=r"is of 2 processes, and now there are 1: .* launch 2"):
+        check_same_processes(tmp_path, 1)
+
+
+def test_a_checkpoint_at_the_end_of_an_epoch_has_its_line_in_the_log(
+    tiny_model: str, preferences: Rows, tmp_path: Path
+) -> None:
+    args = {"max_steps": 6, "save_strategy": "epoch", "logging_steps": 100}
+    trained = trainer(tiny_model, preferences, tmp_path, args=args, callbacks=[LogAtCheckpoints()])
+    trained.train()
+    assert [row["step"] for row in trained.state.log_history if "loss" in row] == [3, 6]

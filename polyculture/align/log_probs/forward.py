@@ -28,7 +28,11 @@ from polyculture.errors import BadInput
 from polyculture.llm.batches import takes
 
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
-"""How far log-probabilities of a token may lie from the model's own; other types 0.3, for bfloat16 is coarse."""
+"""How far log-probabilities of a token may lie from the model's own."""
+COARSE, COARSE_LEAK = 0.3, 0.01
+"""The same for other types, such as bfloat16; and how far tokens that should be hidden may move them."""
+WINDOWS = ("sliding_window", "attention_chunk_size", "attention_window_size", "window_size")
+"""How configurations name the tokens that a layer looks back over, in models that have such layers."""
 
 FIELDS: dict[Statistic, tuple[str, ...]] = {
     "entropy": ("entropy",),
@@ -111,34 +115,56 @@ def probe(model: Any, vocabulary: int, max_length: int = 0) -> Abilities:
             prompts are to be shared.
 
     Raises:
-        BadInput: it gives no finite logits, or is not a causal language model.
+        BadInput: it gives no finite logits, or is not causal.
     """
-    ids = (torch.arange(12) * 7 + 3) % max(1, vocabulary)
-    prompt, first, second = (part.tolist() for part in ids.split([6, 2, 4]))
-    row = Encoded(prompt, (first, second), {})
-    device = next(model.parameters()).device
+    ids = (torch.arange(36) * 7 + 3) % max(1, vocabulary)
+    prompt, first, second = (part.tolist() for part in ids.split([6, 26, 4]))
+    device, dtype = next(model.parameters()).device, next(model.parameters()).dtype
+
+    def batch_of(*completions: list[int], share: bool) -> dict[str, Any]:
+        batch = Layout(0, share=share)([(0, Encoded(prompt, completions, {}), {})])
+        return {name: value.to(device) for name, value in batch.items()}
+
+    def differs(share: bool, replace_head: bool, tolerance: float, leaks: float) -> tuple[str, float]:
+        batch, can = batch_of(first, second, share=share), Abilities(replace_head)
+        try:
+            if replace_head:
+                marks = torch.linspace(-60, 60, len(batch["targets"]), device=device)[:, None]
+                if not torch.equal(_pass(model, batch, can, lambda head, hidden: marks), marks):
+                    return "the model changes what the head gives", 0.0
+            found = score_batch(model, batch, can).log_probs
+            apart = float((found[batch["mask"]].float() - plain).abs().max())
+            other = score_batch(model, batch_of(first[::-1], second, share=share), can).log_probs
+            # Hidden tokens weigh exactly 0, whatever the type; what is left is how a mixture of experts groups them.
+            leaked = float((found[1] - other[1]).abs().max())
+        except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
+            return (str(error).splitlines()[0] if str(error) else type(error).__name__), 0.0
+        if not leaked <= leaks:
+            return f"a completion sees the one before it, and its log-probabilities differ by {leaked:.2g}", apart
+        return "" if apart <= tolerance else f"log-probabilities differ by {apart:.2g}", apart
+
     was_training = model.training
     model.eval()
     try:
         with torch.no_grad():
             plain = _plain(model, prompt, (first, second), device)
-
-            def differs(share: bool, replace_head: bool) -> str:
-                batch = {name: value.to(device) for name, value in Layout(0, share=share)([(0, row, {})]).items()}
-                try:
-                    found = score_batch(model, batch, Abilities(replace_head)).log_probs[batch["mask"]]
-                except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
-                    return str(error).splitlines()[0] if str(error) else type(error).__name__
-                apart = float((found.float() - plain).abs().max())
-                close = apart <= TOLERANCE.get(next(model.parameters()).dtype, 0.3)
-                return "" if close else f"log-probabilities differ by {apart:.2g}"
-
-            own_head = differs(share=False, replace_head=True)
-            apart = differs(share=True, replace_head=not own_head)
+            exact = TOLERANCE.get(dtype)
+            leaks = COARSE_LEAK if exact is None else exact / 10
+            early = _plain(model, prompt, (first[:1], second[:1]), device)
+            ahead = float((early - plain[[0, len(first)]]).abs().max())
+            if ahead > (exact or COARSE):
+                raise BadInput(
+                    f"the model is not causal: what {type(model).__name__} says of a token changes by {ahead:.2g} with "
+                    "the tokens after it; align trains causal language models (for BERT and its like, is_decoder=True)"
+                )
+            own_head, noise = differs(False, True, exact or COARSE, leaks)
+            # What the type costs without sharing tells what it may cost with it.
+            apart, _ = differs(True, not own_head, exact or min(COARSE, 4 * noise + 0.05), leaks)
     finally:
         model.train(was_training)
-    window = getattr(model.config.get_text_config(), "sliding_window", None)
-    if not apart and window is not None and window < max_length:
+    held = (getattr(model.config.get_text_config(), name, None) for name in WINDOWS)
+    window = min((size for size in held if isinstance(size, int) and size > 0), default=max_length)
+    if not apart and window < max_length:
         apart = f"its layers look back over {window} tokens and max_length is {max_length}"
     why = [f"its head can't be replaced: {own_head}"] if own_head else []
     why += [f"prompts can't be shared: {apart}"] if apart else []

@@ -43,7 +43,9 @@ class ReferenceModel:
                     "shares the model's tokenizer"
                 )
             device = next(policy.parameters()).device
-            self.model = (frozen_copy(model) if model is policy else model.eval().requires_grad_(False)).to(device)
+            trained = {id(parameter) for parameter in policy.parameters()}
+            shared = any(id(parameter) in trained for parameter in model.parameters())  # PEFT wraps a model in place
+            self.model = (frozen_copy(model) if shared else model.eval().requires_grad_(False)).to(device)
         elif live and not self.own_base:
             self.model = frozen_copy(policy)
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,8 +30,10 @@ BLOCK = 2048
 """Examples of one file."""
 
 Scores = list[list[np.ndarray]]
-Share = Callable[[dict[int, list[np.ndarray]]], dict[int, list[np.ndarray]]]
-"""Hands what this process computed to all others, and gives what all did."""
+Share = Callable[[dict[int, Any]], dict[int, Any]]
+"""Hands what this process found to all others, and gives what all did."""
+UNTOLD = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "use_cache")
+"""Of a configuration, what says nothing of a model's numbers that its weights do not."""
 
 
 def reference_log_probs(
@@ -52,8 +56,8 @@ def reference_log_probs(
         examples: the data.
         layout: how they lie in a batch.
         abilities: of the model.
-        folder: where they are kept; None keeps nothing. A file is found again by its content: the weights of the model
-            and the tokens.
+        folder: where they are kept; None keeps nothing. A file is found again by its content: the weights and the
+            configuration of the model, and the tokens.
         batch_size: examples computed at once.
         rank: of this process.
         world: number of processes; each computes its part.
@@ -61,22 +65,30 @@ def reference_log_probs(
         progress: told the examples.
 
     Raises:
-        BadInput: the reference gives a token of the data no probability.
+        BadInput: the reference gives a token of the data no probability, or the processes hold different models.
     """
-    weights = _weights_hash(model) if folder is not None else ""
+    fingerprint = _fingerprint(model) if folder is not None or world > 1 else ""
+    if world > 1 and len(set(share({rank: fingerprint}).values())) > 1:
+        raise BadInput(
+            "the processes hold different weights of the reference; if only the first one loads them "
+            "(FSDP_CPU_RAM_EFFICIENT_LOADING), let all of them"
+        )
     was_training = model.training
     model.eval()
     found: Scores = []
     try:
         for start in range(0, len(examples), BLOCK):
             block = examples[start : start + BLOCK]
-            path = None if folder is None else folder / f"{_key(weights, block)}.safetensors"
+            path = None if folder is None else folder / f"{_key(fingerprint, block)}.safetensors"
             held = None if path is None else _read(path, block)
+            # All compute or none does: another one may not see the file, or may see it before this one does.
+            if world > 1 and not all(share({rank: held is not None}).values()):
+                held = None
             if held is None:
                 own = [i for i in range(len(block)) if i % world == rank]
                 part = share(_score(model, block, own, layout, abilities, batch_size, start, len(examples), progress))
                 held = [part[i] for i in range(len(block))]
-                if path is not None and rank == 0:
+                if path is not None and int(os.environ.get("LOCAL_RANK", rank)) == 0:  # machines may share no disk
                     _write(path, held)
             found += held
     finally:
@@ -145,22 +157,28 @@ def _score(
     return found
 
 
-def _weights_hash(model: Any) -> str:
+def _fingerprint(model: Any) -> str:
+    """A hash of what a model computes: its configuration and its weights, an adapter's unless it is switched off."""
     import xxhash
 
-    digest = xxhash.xxh3_128()
+    switched = [module.disable_adapters for module in model.modules() if hasattr(module, "disable_adapters")]
+    off = bool(switched) and all(switched)
+    core = model.get_base_model() if hasattr(model, "get_base_model") else model
+    told = {name: value for name, value in core.config.to_dict().items() if name not in UNTOLD}
+    digest = xxhash.xxh3_128(f"{type(core).__name__} {json.dumps(told, sort_keys=True, default=str)}".encode())
     for name, parameter in sorted(model.named_parameters()):
-        if ".lora_" in name:  # the reference of an adapter is the model without it
+        if off and (".lora_" in name or ".modules_to_save." in name):
             continue
-        digest.update(name.replace(".base_layer", "").encode())
-        digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy())
+        plain = name.removeprefix("base_model.model.").replace(".base_layer", "").replace(".original_module", "")
+        digest.update(plain.encode())
+        digest.update(parameter.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy())
     return str(digest.hexdigest())
 
 
-def _key(weights: str, block: Sequence[Encoded]) -> str:
+def _key(fingerprint: str, block: Sequence[Encoded]) -> str:
     import xxhash
 
-    digest = xxhash.xxh3_128(weights.encode())
+    digest = xxhash.xxh3_128(fingerprint.encode())
     for example in block:
         for ids in (example.prompt, *example.completions):
             digest.update(np.asarray([len(ids), *ids], dtype=np.int64).tobytes())

@@ -11,6 +11,7 @@ from polyculture.align.data.encoding import Encoded
 from polyculture.align.data.layout import Layout
 from polyculture.align.log_probs.forward import Abilities, probe, score_batch
 from polyculture.align.reference.scores import frozen_copy, has_adapter, without_adapter
+from polyculture.errors import BadInput
 from tests.tiny_models import tiny_llama
 
 ROWS = [
@@ -109,6 +110,51 @@ def test_what_a_model_allows_is_found_by_trying() -> None:
     long = MistralForCausalLM(MistralConfig(**sizes, sliding_window=64))
     assert probe(long, 64, max_length=32).share_prompts
     assert "look back over 64 tokens" in probe(long, 64, max_length=128).why
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_coarse_numbers_might_hide_is_found(dtype: torch.dtype) -> None:
+    """Distances counted along the row, a state that goes on from one completion to the next, a factor on logits."""
+    import transformers
+
+    sizes = {"vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    llama = sizes | {"intermediate_size": 32, "num_key_value_heads": 1}
+    along = transformers.MptForCausalLM(transformers.MptConfig(vocab_size=64, d_model=32, n_layers=2, n_heads=4))
+    state = transformers.JambaForCausalLM(
+        transformers.JambaConfig(
+            **llama, attn_layer_period=2, attn_layer_offset=1, num_experts=2, use_mamba_kernels=False
+        )
+    )
+    local = transformers.GPTNeoForCausalLM(
+        transformers.GPTNeoConfig(
+            vocab_size=64, hidden_size=16, num_layers=2, num_heads=2, attention_types=[[["global", "local"], 1]],
+            window_size=48,
+        )
+    )  # fmt: skip
+    scaled = transformers.GraniteForCausalLM(transformers.GraniteConfig(**llama, logits_scaling=1.001))
+    for model in (along, state, local, scaled):
+        with torch.no_grad():
+            generator = torch.Generator().manual_seed(0)
+            for parameter in model.parameters():
+                if parameter.dim() > 1:
+                    parameter.copy_(0.2 * torch.randn(parameter.shape, generator=generator))
+        model.to(dtype)
+    assert not probe(along, 64, 128).share_prompts
+    assert "sees the one before it" in probe(state, 64, 128).why
+    assert not probe(local, 64, 128).share_prompts
+    found = probe(scaled, 64, 128)
+    assert not found.replace_head and found.share_prompts and "changes what the head gives" in found.why
+
+
+def test_a_model_that_looks_ahead_is_refused() -> None:
+    from transformers import BertConfig, BertLMHeadModel
+
+    sizes = {"vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = BertConfig(**sizes, intermediate_size=16, initializer_range=0.5)
+    with pytest.raises(BadInput, match="the model is not causal: what BertLMHeadModel says"):
+        probe(BertLMHeadModel(config), 64)
+    config.is_decoder = True
+    probe(BertLMHeadModel(config), 64)
 
 
 def test_the_forward_of_the_head_comes_back(model: Any) -> None:

@@ -1,0 +1,34 @@
+"""The order in which examples are seen, where it is not transformers' own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from transformers.trainer_pt_utils import LengthGroupedSampler
+
+
+class SeededLengthSampler(LengthGroupedSampler):
+    """Batches of about the same length, in an order that depends on the seed and the epoch alone.
+
+    transformers' own draws from torch's random stream, so that a run resumed after the first epoch would see its
+    examples in another order, some twice and some never, and so would processes whose streams have parted.
+
+    Args:
+        size: examples of a batch.
+        lengths: of the examples.
+        seed: of the order.
+    """
+
+    def __init__(self, size: int, lengths: Sequence[int], seed: int) -> None:
+        super().__init__(size, lengths=list(lengths))
+        self.seed, self.epoch = seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by accelerate before each pass over the data."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        """The examples' numbers."""
+        self.generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        return iter(super().__iter__())
