@@ -143,7 +143,8 @@ def only_if(
         return
     _print(found, task, training.model, seeds)
     if output is not None:
-        print(f"results in {output}; {found.trained} models trained, {found.kept} kept from before")
+        trained = f"{found.trained} model{'' if found.trained == 1 else 's'} trained"
+        print(f"results in {output}; {trained}, {found.kept} kept from before")
     if html is not None:
         print(f"page written to {html}")
 
@@ -171,6 +172,10 @@ def _print(found: Study, task: str, model: str, seeds: int) -> None:
     print(f"unseen: {found.tells}")
     for note in found.notes:
         print(f"note: {note}")
+    unlearnt = [point.rules for point in found.points if point.seen.mean < found.threshold]
+    if unlearnt:
+        few = ", ".join(f"{rules:,}" for rules in unlearnt)
+        print(f"note: with {few} rules even those of the training are not learnt: raise --steps, or ignore unseen")
     if found.crossing is None:
         print(f"no number of rules here reaches {found.threshold:g} on unseen ones")
     else:

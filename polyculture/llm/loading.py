@@ -28,7 +28,10 @@ def load(model: Any, tokenizer: Any, dtype: Any) -> tuple[Any, Any]:
             raise BadInput("a model in memory needs its tokenizer: TransformersLLM(model, tokenizer)")
         return model, _tokenizer(tokenizer)
     if Path(place).exists() and not (Path(place) / "config.json").exists() and not _is_adapter(place):
-        raise BadInput(f"{place}: no config.json or adapter_config.json there; give the folder save_pretrained wrote")
+        inside = Path(place) / "model"  # a run of polyculture align
+        is_run = (inside / "config.json").exists() or _is_adapter(str(inside))
+        remedy = f"{inside} has one, give that" if is_run else "give the folder save_pretrained wrote"
+        raise BadInput(f"{place}: no config.json or adapter_config.json there; {remedy}")
     try:
         if _is_adapter(place):
             found, base = _adapter(place, dtype)

@@ -26,6 +26,7 @@ def test_a_study_is_run_kept_and_shown(run: Callable[..., Any], tmp_path: Path) 
     again = run(*TINY, "--length", "5,5", "--seeds", 3, "-o", "out")
     assert "4 models trained, 8 kept from before" in again.out and "unseen" in again.out
     assert "no number of rules here reaches" in again.out
+    assert "note: with 3, 5 rules even those of the training are not learnt: raise --steps" in again.out
     other = run(*TINY, "--length", 6, "-o", "out")
     assert other.code == 2 and "made with other length" in other.err
 

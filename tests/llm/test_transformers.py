@@ -302,6 +302,10 @@ def test_models_that_can_not_be_had(tiny_lm: Path, tmp_path: Path, llm: Transfor
         TransformersLLM("no/such-model")
     with pytest.raises(BadInput, match=r"no config.json or adapter_config.json there"):
         TransformersLLM(tmp_path)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    with pytest.raises(BadInput, match=r"there; .*/model has one, give that"):
+        TransformersLLM(tmp_path)
     with pytest.raises(BadInput, match="needs its tokenizer"):
         TransformersLLM(llm.model)
     with pytest.raises(BadInput, match="dtype 'float31' is none of torch's"):

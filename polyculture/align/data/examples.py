@@ -203,7 +203,7 @@ def split_prompt(chosen: Any, rejected: Any) -> tuple[Prompt, Any, Any]:
     return chosen[:turn], chosen[turn:], rejected[turn:]
 
 
-def _fitting_form(rows: Sequence[Mapping[str, Any]], kind: Kind, source: str, name: str) -> Form:
+def _fitting_form(rows: Any, kind: Kind, source: str, name: str) -> Form:
     if not rows:
         raise BadInput(f"{source}: there are no rows")
     if isinstance(rows, Mapping) or not isinstance(rows[0], Mapping):
