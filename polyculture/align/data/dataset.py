@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -50,10 +49,14 @@ def with_mismatched(examples: Sequence[Encoded], max_length: int, others: Sequen
         BadInput: all examples, and all others, have the same prompt.
     """
     n = len(examples)
+    after: list[Encoded | None] = [None] * n  # the next example of another prompt, around the end
+    for i in reversed(range(2 * n)):  # the second time around, what lies behind the end is known
+        following = examples[(i + 1) % n]
+        after[i % n] = following if following.prompt != examples[i % n].prompt else after[(i + 1) % n]
+    if n and after[0] is None:  # there is one prompt
+        after = [next((one for one in others if one.prompt != examples[0].prompt), None)] * n
     found = []
-    for i, example in enumerate(examples):
-        near = (examples[j % n] for j in range(i + 1, i + n))
-        other = next((one for one in chain(near, others) if one.prompt != example.prompt), None)
+    for example, other in zip(examples, after, strict=True):
         if other is None:
             raise BadInput("this objective compares completions with those of other prompts, but there is one prompt")
         borrowed = other.completions[0][: max(1, max_length - len(example.prompt))]
