@@ -103,7 +103,6 @@ def test_settings_are_told_from_the_objectives_own():
 
 @pytest.mark.slow
 def test_dno_prct_goes_on_to_the_same_result(tiny_model, preferences, tmp_path, monkeypatch):
-
     whole = align(iterated_job(tiny_model, preferences, tmp_path / "whole"))
     summary = whole.summary
     assert [stage["status"] for stage in summary["stages"]] == ["done"] * 2 and summary["way"] == "dno-prct"

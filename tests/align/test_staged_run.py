@@ -54,7 +54,6 @@ def test_ranked_answers_train_in_stages_that_hand_over_their_model(base, tmp_pat
 
 
 def test_a_run_that_stopped_keeps_its_finished_stage(base, tmp_path, monkeypatch):
-
     calls = stop_in_the_second(monkeypatch)
     wanted = job(base, tmp_path / "out", hyper={"iterations": 2})
     with pytest.raises(Stopped):
