@@ -15,11 +15,8 @@ from polyculture.align.mixture import Mixture, parse_objective
 from polyculture.align.objective import Loss, Objective
 from polyculture.errors import BadInput
 
-DROPOUTS = (
-    "attention_dropout", "attn_dropout", "dropout", "hidden_dropout", "activation_dropout", "layerdrop",
-    "jitter_noise", "router_jitter_noise", "input_jitter_noise",
-)  # fmt: skip
-"""Rates that models keep as numbers and hand to functions; the last ones are the noise of mixtures of experts."""
+RANDOM = ("drop", "jitter")
+"""In the names of what makes a pass random: dropout, left-out layers, the noise of mixtures of experts."""
 
 
 def as_objective(which: str | Loss | Objective | Mixture, hyper: Mapping[str, Any]) -> Objective | Mixture:
@@ -97,14 +94,14 @@ def fitting_length(model: Any, max_length: int) -> int:
 
 
 def switch_off_dropout(model: nn.Module) -> None:
-    """Set every dropout rate to 0: policy and reference are compared on the same footing.
+    """Set every dropout rate to 0, and other noise: policy and reference are compared on the same footing.
 
     Args:
-        model: is changed.
+        model: is changed; its configuration is not.
     """
     for module in model.modules():
         if isinstance(module, _DropoutNd):
             module.p = 0.0
-        for name in DROPOUTS:
-            if isinstance(getattr(module, name, None), float):
+        for name, value in list(vars(module).items()):  # rates that models keep as numbers and hand to functions
+            if isinstance(value, float) and any(part in name for part in RANDOM):
                 setattr(module, name, 0.0)

@@ -278,6 +278,22 @@ def test_dropout_that_a_model_keeps_as_a_number_is_off_too(tiny_model: str) -> N
     assert model.model.layers[0].self_attn.attention_dropout == 0.0
 
 
+def test_nothing_random_is_left() -> None:
+    import transformers
+
+    sizes = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    layers = transformers.OPTConfig(**sizes, ffn_dim=32, word_embed_proj_dim=32, layerdrop=0.5, attention_dropout=0.5)
+    experts = transformers.MixtralConfig(
+        **sizes, intermediate_size=32, num_key_value_heads=1, router_jitter_noise=0.5, attention_dropout=0.5
+    )
+    for config in (layers, experts):
+        model = transformers.AutoModelForCausalLM.from_config(config).train()
+        ids = torch.arange(20)[None]
+        assert not torch.equal(model(input_ids=ids).logits, model(input_ids=ids).logits), config.model_type
+        switch_off_dropout(model)
+        assert torch.equal(model(input_ids=ids).logits, model(input_ids=ids).logits), config.model_type
+
+
 def test_encoded_data_are_taken_as_they_are(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:
     first = trainer(tiny_model, preferences, tmp_path)
     data = EncodedDataset(first.train_dataset.examples)
