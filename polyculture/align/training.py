@@ -144,6 +144,7 @@ class Training:
             if name == "output_dir":
                 raise BadInput("the folder is given with -o, not as output_dir")
             given[name] = parse(value, hints[name], name) if isinstance(value, str) else value
+        given["report_to"] = given["report_to"] or []  # "none", which is read as None
         try:
             made = TrainingArguments(**given)
             for tracker in get_reporting_integration_callbacks(made.report_to):

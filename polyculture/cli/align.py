@@ -171,6 +171,9 @@ def align(
 ) -> None:
     """Train a model towards what is preferred, and watch what it does to the diversity of its answers.
 
+    Columns of the data: pairs have prompt, chosen, rejected; labels prompt, completion, label; rankings prompt,
+    responses, scores; demonstrations prompt, completion, or messages; prompts prompt. Pairs serve every objective.
+
     Runs alone, or under torchrun and accelerate launch. Stopped, it goes on from its last checkpoint when the same
     command is given again. Options that belong to the objective are given by their names: --objective kto --beta 0.2.
     """
@@ -266,9 +269,12 @@ def _lines(summary: dict[str, Any], done: AlignmentRun) -> list[tuple[str, str]]
             )
     alarm = summary.get("alarm")
     if alarm:
-        lines.append(
-            ("alarm", f"{alarm['reason']} at step {alarm['step']}; the model of step {alarm['stop_at']} is safer")
-        )
+        from polyculture.align.watching.callback import KEPT
+
+        safer = f"the model of step {alarm['stop_at']} is safer"
+        kept = done.out / KEPT
+        where = f" (the checkpoint up to it: {kept})" if kept.exists() else ""
+        lines.append(("alarm", f"{alarm['reason']} at step {alarm['step']}; {safer}{where}"))
     return lines
 
 

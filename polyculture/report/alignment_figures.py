@@ -55,7 +55,7 @@ LOGGED = (
             "rewards/rejected": "rejected",
             "eval_rewards/margins": "margin, held out",
         },
-        "What the objective counts as reward, relative to the reference: not the reward of the answers below.",
+        "What the objective counts as reward, relative to the reference: not the reward of sampled answers.",
     ),
     Lines(
         "logps",

@@ -140,11 +140,11 @@ def test_a_run_of_labels_holds_out_a_single_prompt(tiny_model: str, preferences:
 
 
 def test_stages_say_what_they_set_aside_in_one_file(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:
-    rows = [{**row, "margin": 1.0} for row in preferences]
+    rows = [{**row, "margin": 1.0 + i} for i, row in enumerate(preferences)]
     rows[2] = {**rows[2], "chosen": " "}
-    run = align(job(tiny_model, rows, tmp_path, objective="curry-dpo", hyper={"iterations": "2"}, held_out=0.0))
-    kept = (tmp_path / "rejected.jsonl").read_text().splitlines() if run.summary["rejected"] else []
-    assert len(kept) == run.summary["rejected"]
+    run = align(job(tiny_model, rows, tmp_path, objective="curry-dpo", hyper={"iterations": "2"}))
+    kept = [json.loads(line) for line in (tmp_path / "rejected.jsonl").read_text().splitlines()]
+    assert len(kept) == run.summary["rejected"] == 1 and "empty" in kept[0]["reason"]
 
 
 def test_columns_are_computed(preferences: Rows) -> None:
@@ -175,6 +175,7 @@ def test_settings_of_the_training_are_checked(tmp_path: Path) -> None:
         Training(more={"weight_decay": "much"}).arguments(tmp_path, 8)
     with pytest.raises(BadInput, match="transformers refuses"):
         Training(cpu=True, more={"optim": "gradient-ascent"}).arguments(tmp_path, 8)
+    assert Training(cpu=True, more={"report_to": "none"}).arguments(tmp_path, 8).report_to == []
     with pytest.raises(BadInput, match=r"transformers refuses the training arguments: .*telepathy"):
         Training(cpu=True, more={"report_to": "telepathy"}).arguments(tmp_path, 8)
     with pytest.raises(BadInput, match="given with -o"):
