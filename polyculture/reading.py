@@ -74,7 +74,7 @@ def read_pool(
 
     Args:
         source: a path (.jsonl, .csv, .tsv, each also .gz, .bz2 or .zst; .json; .parquet; a folder of them; a folder
-            saved by ``Dataset.save_to_disk``), a hub id such as ``owner/name``, or records.
+            saved by ``save_to_disk``, of a Dataset or a DatasetDict), a hub id such as ``owner/name``, or records.
         text: the text column, or several to be joined; chat columns are understood. None takes the first of messages,
             conversations, text, prompt, instruction, question, content.
         quality: a column of numbers, higher is better.
@@ -83,7 +83,7 @@ def read_pool(
         need_text: False reads rows of any columns; then no text column is looked for.
         on_bad_row: "error" stops at the first bad row; "skip" sets bad rows aside in ``rejects``.
         rejects: the file for bad rows.
-        split: the split of a hub dataset.
+        split: the split of a hub dataset or a DatasetDict.
         progress: told how many bytes or rows are read.
 
     Returns:
@@ -102,7 +102,7 @@ def read_pool(
     else:
         path = Path(source)
         if path.is_dir():
-            pool = _read_folder(path, columns, aside, progress)
+            pool = _read_folder(path, split, columns, aside, progress)
         elif path.exists():
             pool = _read_file(path, columns, aside, progress)
         else:
@@ -310,7 +310,12 @@ def _read_csv(path: Path, aside: Rejects) -> pa.Table:
     return table
 
 
-def _read_folder(path: Path, columns: Columns, aside: Rejects, progress: Progress) -> Pool:
+def _read_folder(path: Path, split: str, columns: Columns, aside: Rejects, progress: Progress) -> Pool:
+    if (path / "dataset_dict.json").exists():
+        splits = json.loads((path / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
+        if split not in splits:
+            raise BadInput(f"{path}: its splits are {', '.join(splits)}, not '{split}'; choose one with --split")
+        return _read_folder(path / split, split, columns, aside, progress)
     if (path / "dataset_info.json").exists() and (path / "state.json").exists():
         import datasets
 

@@ -81,6 +81,12 @@ def test_a_saved_dataset_is_read(tmp_path: Path) -> None:
 
     datasets.Dataset.from_list(ROWS).save_to_disk(str(tmp_path / "ds"))
     assert len(read_pool(tmp_path / "ds", text="prompt")) == 3
+    splits = {"train": datasets.Dataset.from_list(ROWS), "test": datasets.Dataset.from_list(ROWS[:1])}
+    datasets.DatasetDict(splits).save_to_disk(str(tmp_path / "dict"))
+    assert len(read_pool(tmp_path / "dict", text="prompt")) == 3
+    assert len(read_pool(tmp_path / "dict", text="prompt", split="test")) == 1
+    with pytest.raises(BadInput, match="its splits are train, test, not 'dev'; choose one with --split"):
+        read_pool(tmp_path / "dict", text="prompt", split="dev")
 
 
 def test_chats_become_text(tmp_path: Path) -> None:

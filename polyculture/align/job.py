@@ -44,7 +44,7 @@ class Alignment:
         watch: how it is watched; None does not watch.
         watch_every: steps from one evaluation to the next; None makes about ten.
         on_bad_row: "error" stops at a row that can't be read, "skip" sets it aside.
-        split: of a hub data set.
+        split: of a hub data set or a saved DatasetDict.
         cache: folder of the reference's log-probabilities, shared by runs; None keeps them in ``out``.
         fresh: remove what an earlier run left in ``out``.
     """

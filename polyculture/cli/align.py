@@ -251,11 +251,12 @@ def _show(done: AlignmentRun, as_json: bool) -> None:
 
 
 def _lines(summary: dict[str, Any], done: AlignmentRun) -> list[tuple[str, str]]:
+    held_out = summary["held_out"]
     joined = "of" if summary["examples"] <= summary["rows"] else "from"  # a row of labels or ranks holds several
     lines = [
         ("resumed", done.resumed),
         ("examples", f"{summary['examples']:,} {joined} {summary['rows']:,} rows"),
-        ("held out", f"{summary['held_out']:,} rows" if summary["held_out"] else ""),
+        ("held out", f"{held_out:,} row{'' if held_out == 1 else 's'}" if held_out else ""),
         ("set aside", f"{summary['rejected']:,}, see {done.out / 'rejected.jsonl'}" if summary["rejected"] else ""),
         ("cut", summary["cuts"]),
         ("steps", f"{summary['steps']:,}"),

@@ -41,7 +41,7 @@ Embedder = Annotated[
 Seed = Annotated[int, typer.Option(help="The seed of everything random.", min=0)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 OnBadRow = Annotated[str, typer.Option(help="error: stop at a bad row. skip: set bad rows aside in a rejects file.")]
-Split = Annotated[str, typer.Option(help="The split of a hub data set.")]
+Split = Annotated[str, typer.Option(help="The split of a hub data set or a saved DatasetDict.")]
 EngineName = Annotated[str, typer.Option("--engine", help="local, ray, or the address of a Ray cluster.")]
 Cache = Annotated[
     Path | None,
