@@ -161,7 +161,7 @@ class AlignmentTrainer(Trainer):
         self._metrics = {"train": MetricSums(), "eval": MetricSums()}
         self._judged: Any = None
         self._live = self.objective.needs_vocabulary or refresh is not None
-        beside = self._live or watch is not None
+        beside = self._live or (watch is not None and watch.divergence)
         self.reference = ReferenceModel(self.model, reference, live=beside, dtype=dtype)
         self._kept = reference_cache or Path(args.output_dir) / "reference"
         self._score_reference((train, *held_out.values()), progress)
@@ -333,7 +333,7 @@ class AlignmentTrainer(Trainer):
             watch,
             prompts=[example.prompt for example in data.examples],
             pairs=pairs,
-            reference=self.reference.model,
+            reference=self.reference.model if watch.divergence else None,
             out=folder or Path(self.args.output_dir),
             log=self._log_beside,
             processing_class=self.processing_class,

@@ -155,6 +155,13 @@ def align(
     embedder: Annotated[
         str, typer.Option(help="Of the samples' Vendi scores: tfidf, minilm, ...", rich_help_panel="Watch")
     ] = "tfidf",
+    watch_divergence: Annotated[
+        bool,
+        typer.Option(
+            help="Measure the distance from the reference; without --lora it costs a second model in memory.",
+            rich_help_panel="Watch",
+        ),
+    ] = True,
     alarm: Annotated[
         str, typer.Option(help="At signs of over-optimisation: warn, stop, or off.", rich_help_panel="Watch")
     ] = "warn",
@@ -221,6 +228,7 @@ def align(
             max_new_tokens=watch_tokens,
             reward=reward,
             embedder=embedder,
+            divergence=watch_divergence,
             alarm=alarm,  # type: ignore[arg-type]
         ),
         watch_every=watch_every,

@@ -209,6 +209,15 @@ def test_a_watch_does_not_swallow_the_log_of_its_step(tiny_model: str, preferenc
     assert sum("watch/reward" in row for row in trained.state.log_history) == 4
 
 
+def test_a_watch_without_divergence_holds_no_second_model(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:
+    watch = Watch(every=3, prompts=1, samples=1, max_new_tokens=4, divergence=False)
+    trained = trainer(tiny_model, preferences[:16], tmp_path, held_out=preferences[16:], watch=watch)
+    assert trained.reference.model is None
+    trained.train()
+    seen = [row for row in trained.state.log_history if "watch/entropy" in row]
+    assert len(seen) == 2 and not any("watch/reverse_kl" in row for row in seen)
+
+
 def test_a_loss_that_is_not_a_number_stops_with_the_batch_saved(
     tiny_model: str, preferences: Rows, tmp_path: Path
 ) -> None:

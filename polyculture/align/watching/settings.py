@@ -29,6 +29,7 @@ class Watch:
         window: evaluations in a row that must fall before there is an alarm.
         tolerance: relative fall that counts.
         collapse: share of the starting entropy below which there is an alarm at once.
+        divergence: measure the distance from the reference; without an adapter that holds a second model in memory.
         shown: prompts whose samples are kept for the report.
         batch_size: sequences sampled together; None takes as many as have 1 GiB of keys and values.
         seed: of the choice of prompts and of the samples.
@@ -47,6 +48,7 @@ class Watch:
     window: int = 3
     tolerance: float = 0.02
     collapse: float = 0.5
+    divergence: bool = True
     shown: int = 8
     batch_size: int | None = None
     seed: int = 0
