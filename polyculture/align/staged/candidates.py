@@ -102,14 +102,13 @@ class Candidates:
         return None if self.asked.teacher is None else len(self.samples)
 
 
-def fitting(asked: Sequence[Asked], model: str, max_new_tokens: int, what: str) -> list[Asked]:
-    """The prompts that leave room for a sample in the model's context; how many do not is said in a warning.
+def fitting(asked: Sequence[Asked], model: str, what: str) -> list[Asked]:
+    """The prompts that leave room for an answer in the model's context; how many do not is said in a warning.
 
     Args:
         asked: the prompts.
         model: folder or hub id.
-        max_new_tokens: of a sample.
-        what: the prompts are, for the warning.
+        what: they are, for the warning.
 
     Raises:
         BadInput: none does.
@@ -120,16 +119,16 @@ def fitting(asked: Sequence[Asked], model: str, max_new_tokens: int, what: str) 
     if context is None:
         return list(asked)
     reader = PromptReader(AutoTokenizer.from_pretrained(model), chat=False, name=model)
-    kept = [one for one in asked if len(reader.ids(one.prompt)) + max_new_tokens <= context]
+    kept = [one for one in asked if len(reader.ids(one.prompt)) < context]
     if asked and not kept:
         raise BadInput(
-            f"no {what} leaves room for {max_new_tokens} tokens in the model's context of {context}; lower "
-            "max_new_tokens, shorten the prompts, or use a model with a longer context"
+            f"no {what} leaves room for an answer in the model's context of {context} tokens; shorten the prompts, or "
+            "use a model with a longer context"
         )
     if len(kept) < len(asked):
         warnings.warn(
-            f"{len(asked) - len(kept)} of {len(asked)} {what}s leave no room for {max_new_tokens} tokens in the "
-            f"model's context of {context}, and are left out",
+            f"{len(asked) - len(kept)} of {len(asked)} {what}s leave no room for an answer in the model's context of "
+            f"{context} tokens, and are left out",
             stacklevel=3,
         )
     return kept

@@ -96,7 +96,7 @@ def iterate(
         BadInput: there are fewer prompts than iterations, or an iteration yields no pair.
     """
     out = Path(out)
-    asked = fitting(Asked.of(rows, "training data"), str(model), way.max_new_tokens, "prompt")
+    asked = fitting(Asked.of(rows, "training data"), str(model), "prompt")
     if len(asked) < way.iterations:
         raise BadInput(f"there are {len(asked)} prompts for {way.iterations} iterations; give more data, or fewer")
     if way.variant != "prct" and not any(one.teacher for one in asked):
@@ -182,7 +182,7 @@ def _compared(
     sampler: _Sampler,
 ) -> tuple[Mapping[str, Any], ...]:
     """Mean score, win rate against the first model and length of every iterate's answers to the held-out prompts."""
-    those = fitting(Asked.of(held_out, "held-out data"), models[0], way.max_new_tokens, "held-out prompt")
+    those = fitting(Asked.of(held_out, "held-out data"), models[0], "held-out prompt")
     asked = [one.without_teacher() for one in those[: way.validation]]
     answers = [
         [one.samples[0] for one in sampler.candidates(f"validation-{t}", model, asked, 1, way.sampling, 0)]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from polyculture.align import METHODS
-from polyculture.align.staged.candidates import Asked, Candidates
+from polyculture.align.staged.candidates import Asked, Candidates, fitting
 from polyculture.align.staged.dno_prct import DNOPrct
 from polyculture.align.staged.iterated import iterate
 from polyculture.align.staged.iteration_pairs import judged_rows, pooled_pairs
@@ -210,3 +210,11 @@ def test_chat_prompts_stay_messages(talker, tmp_path):
     run(talker, tmp_path, training, way=DNOPrct(**{**vars(WAY), "iterations": 1}), rows=rows, held_out=[])
     row = training.rows[0][0]
     assert row["prompt"][0]["role"] == "user" and isinstance(row["chosen"], str)
+
+
+def test_prompts_that_leave_no_room_for_an_answer_are_left_out(tiny_model: str) -> None:
+    long, short = Asked("wheat " * 400), Asked("wheat")
+    with pytest.warns(UserWarning, match="1 of 2 prompts leave no room for an answer in the model's context of 256"):
+        assert fitting([long, short], tiny_model, "prompt") == [short]
+    with pytest.raises(BadInput, match="no prompt leaves room for an answer"):
+        fitting([long], tiny_model, "prompt")
