@@ -226,9 +226,18 @@ class Objective:
             given: inputs by name; more than it needs may be given.
 
         Raises:
-            BadInput: one that it needs is missing.
+            BadInput: one that it needs is missing, or the loss does not give one number an example.
         """
-        return self.loss(**self._inputs(given), **self.hyper)
+        needed = self._inputs(given)
+        losses = self.loss(**needed, **self.hyper)
+        # A mean would train, but on a loss divided once more by the number of examples.
+        wanted = next((len(value) for value in needed.values() if value.dim()), None)
+        if wanted is not None and losses.shape != (wanted,):
+            raise BadInput(
+                f"objective '{self.name}' gives a tensor of shape {tuple(losses.shape)} for {wanted} examples; return "
+                f"one loss an example, shape ({wanted},), not their mean"
+            )
+        return losses
 
     def total(
         self, given: Mapping[str, Tensor], n_items: float, n_tokens: float, *, weights: Tensor | None = None

@@ -175,6 +175,14 @@ def test_a_function_of_a_few_lines_is_an_objective(tiny_model: str, preferences:
         trainer(tiny_model, preferences, tmp_path, weighted)
 
 
+def test_a_loss_that_takes_the_mean_itself_is_refused(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:
+    def averaged(policy_chosen: Tensor, policy_rejected: Tensor) -> Tensor:
+        return -logsigmoid(policy_chosen - policy_rejected).mean()
+
+    with pytest.raises(BadInput, match=r"'averaged' gives a tensor of shape \(\) for 8 examples; return one loss"):
+        trainer(tiny_model, preferences, tmp_path, averaged).train()
+
+
 def test_held_out_pairs_are_judged(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:
     found = trainer(tiny_model, preferences[:16], tmp_path, held_out=preferences[16:]).evaluate()
     assert found["eval_loss"] == pytest.approx(0.693147, abs=1e-5)
