@@ -226,18 +226,9 @@ class Objective:
             given: inputs by name; more than it needs may be given.
 
         Raises:
-            BadInput: one that it needs is missing, or the loss does not give one number an example.
+            BadInput: one that it needs is missing.
         """
-        needed = self._inputs(given)
-        losses = self.loss(**needed, **self.hyper)
-        # A mean would train, but on a loss divided once more by the number of examples.
-        wanted = next((len(value) for value in needed.values() if value.dim()), None)
-        if wanted is not None and losses.shape != (wanted,):
-            raise BadInput(
-                f"objective '{self.name}' gives a tensor of shape {tuple(losses.shape)} for {wanted} examples; return "
-                f"one loss an example, shape ({wanted},), not their mean"
-            )
-        return losses
+        return self.loss(**self._inputs(given), **self.hyper)
 
     def total(
         self, given: Mapping[str, Tensor], n_items: float, n_tokens: float, *, weights: Tensor | None = None
@@ -254,9 +245,17 @@ class Objective:
             weights: (B,) what each example's loss is multiplied by.
 
         Raises:
-            BadInput: an input is missing, or weights are given and the examples' losses depend on each other.
+            BadInput: an input is missing, the loss does not give one number an example, or weights are given and the
+                examples' losses depend on each other.
         """
         losses = self(given)
+        # A mean would train, but on a loss divided once more by the number of examples.
+        wanted = next((len(value) for value in self._inputs(given).values() if value.dim()), None)
+        if wanted is not None and losses.shape != (wanted,):
+            raise BadInput(
+                f"objective '{self.name}' gives a tensor of shape {tuple(losses.shape)} for {wanted} examples; return "
+                f"one loss an example, shape ({wanted},), not their mean"
+            )
         if weights is not None:
             if self.traits.batch_coupled:
                 raise BadInput(f"the examples of objective '{self.name}' depend on each other and can't be weighted")
