@@ -67,6 +67,7 @@ def only_if(
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, ...", show_default="a GPU if there is one", rich_help_panel=MODEL)
     ] = None,
+    processes: Annotated[int, typer.Option(help="Models trained at a time.", min=1, rich_help_panel=MODEL)] = 1,
     alphabet: Annotated[int | None, typer.Option(help="Letters.", rich_help_panel=STRINGS)] = None,
     length: Annotated[
         str | None, typer.Option(help="Shortest,longest string.", show_default="by task", rich_help_panel=STRINGS)
@@ -133,6 +134,7 @@ def only_if(
             controls=controls,
             threshold=threshold,
             folder=output,
+            processes=processes,
             progress=progress,
         )
     if html is not None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +28,10 @@ from polyculture.studies.sequence_models import Coding, Training, train
 NARROW, LARGER = "one domain", "4 x the examples"
 BUDGET_FACTOR = 4
 FORMAT = "polyculture-only-if-1"
+Key = tuple[int, int, str]
+"""Number of rules, budget and control: what cells of one point share."""
+Asked = tuple[Key, int]
+"""A cell to train: its key and its seed."""
 
 
 @dataclass(frozen=True)
@@ -219,6 +223,7 @@ def sweep(
     controls: bool = True,
     threshold: float = 0.5,
     folder: Path | None = None,
+    processes: int = 1,
     progress: Progress = silent,
 ) -> Study:
     """Train and test at every number of rules and every seed.
@@ -237,7 +242,8 @@ def sweep(
             smallest. A control that the task does not allow is left out, and the notes say why.
         threshold: the accuracy on unseen rules that counts as generalising.
         folder: where cells and results are kept; None keeps nothing.
-        progress: told of every cell's steps.
+        processes: cells trained at a time, each by one thread where it is on the CPU.
+        progress: told of every cell's steps; with several processes, of cells.
 
     Raises:
         BadInput: a number is out of range, or the folder holds cells made with other settings.
@@ -245,6 +251,8 @@ def sweep(
     """
     held = training or Training()
     numbers = sorted(set(rules))
+    if processes < 1:
+        raise BadInput(f"{processes} processes can't train anything; give 1 or more")
     if not numbers or not list(seeds) or test_size < 1 or not 0 < threshold <= 1:
         raise BadInput("a sweep needs numbers of rules, seeds, a test of 1 or more, and a threshold above 0, at most 1")
     wanted = [(n, budget, "") for n in numbers]
@@ -256,31 +264,28 @@ def sweep(
             wanted.append((numbers[-1], budget, NARROW))
         except BadInput as error:
             notes.append(f"the control with {NARROW} was left out: {error}")
-    total = len(wanted) * len(seeds)
-    cells: dict[tuple[int, int, str], list[Cell]] = {key: [] for key in wanted}
-    trained = 0
+    asked = [(key, seed) for key in wanted for seed in seeds]
+    cells: dict[tuple[Key, int], Cell] = {}
     with nullcontext() if folder is None else locked(folder):
         if folder is not None:
             _check_settings(folder, _settings(task, budget, held, test_size))
-        for i, (key, seed) in enumerate((key, seed) for key in wanted for seed in seeds):
-            n, size, control = key
-            what = f"model {i + 1} of {total}: {n:,} rules{', ' + control if control else ''}, seed {seed}"
-
-            def tell(step: int, what: str = what) -> None:
-                progress(what, step, held.steps)
-
-            path = None if folder is None else folder / "cells" / f"{_name(key)}-seed{seed}.json"
-            cell = None if path is None else _kept(path)
-            if cell is None:
-                cell = run_cell(task, n, size, seed, held, test_size=test_size, control=control, tell=tell)
-                trained += 1
-                if path is not None:
-                    write_json(path, asdict(cell))
-            progress(what, held.steps, held.steps)
-            cells[key].append(cell)
+            for key, seed in asked:
+                kept = _kept(_path(folder, key, seed))
+                if kept is not None:
+                    cells[key, seed] = kept
+        left = [one for one in asked if one not in cells]
+        trained = len(left)
+        made = _one_by_one(task, asked, left, held, test_size, progress)
+        if processes > 1 and trained > 1:
+            made = _side_by_side(task, asked, left, held, test_size, progress, processes)
+        for (key, seed), cell in made:
+            if folder is not None:
+                write_json(_path(folder, key, seed), asdict(cell))
+            cells[key, seed] = cell
+        points = {key: Point(key[0], tuple(cells[key, seed] for seed in seeds)) for key in wanted}
         study = Study(
-            tuple(Point(n, tuple(cells[n, budget, ""])) for n in numbers),
-            {key[2]: Point(key[0], tuple(held_cells)) for key, held_cells in cells.items() if key[2]},
+            tuple(points[n, budget, ""] for n in numbers),
+            {key[2]: point for key, point in points.items() if key[2]},
             threshold,
             task.tells,
             trained,
@@ -291,9 +296,55 @@ def sweep(
     return study
 
 
-def _name(key: tuple[int, int, str]) -> str:
+def _one_by_one(
+    task: Task, asked: list[Asked], left: list[Asked], training: Training, test_size: int, progress: Progress
+) -> Iterator[tuple[Asked, Cell]]:
+    """The cells that are left, each as soon as it is there."""
+    for i, (key, seed) in enumerate(asked):
+        n, budget, control = key
+        what = f"model {i + 1} of {len(asked)}: {n:,} rules{', ' + control if control else ''}, seed {seed}"
+        if (key, seed) in left:
+
+            def tell(step: int, what: str = what) -> None:
+                progress(what, step, training.steps)
+
+            cell = run_cell(task, n, budget, seed, training, test_size=test_size, control=control, tell=tell)
+            yield (key, seed), cell
+        progress(what, training.steps, training.steps)
+
+
+def _side_by_side(
+    task: Task,
+    asked: list[Asked],
+    left: list[Asked],
+    training: Training,
+    test_size: int,
+    progress: Progress,
+    processes: int,
+) -> Iterator[tuple[Asked, Cell]]:
+    """The same, several at a time in processes of their own."""
+    from sklearn.utils.parallel import Parallel, delayed
+
+    progress("models", len(asked) - len(left), len(asked))
+    jobs = (delayed(_alone)(task, one, training, test_size) for one in left)
+    found = Parallel(n_jobs=processes, backend="loky", return_as="generator_unordered")(jobs)
+    for done, both in enumerate(found, start=1):
+        yield both
+        progress("models", len(asked) - len(left) + done, len(asked))
+
+
+def _alone(task: Task, one: Asked, training: Training, test_size: int) -> tuple[Asked, Cell]:
+    import torch
+
+    torch.set_num_threads(1)
+    (n, budget, control), seed = one
+    return one, run_cell(task, n, budget, seed, training, test_size=test_size, control=control)
+
+
+def _path(folder: Path, key: Key, seed: int) -> Path:
     n, size, control = key
-    return "-".join([f"rules{n}", *([control.replace(" ", "_")] if control else []), f"budget{size}"])
+    name = "-".join([f"rules{n}", *([control.replace(" ", "_")] if control else []), f"budget{size}"])
+    return folder / "cells" / f"{name}-seed{seed}.json"
 
 
 def _settings(task: Task, budget: int, training: Training, test_size: int) -> dict[str, Any]:

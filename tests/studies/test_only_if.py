@@ -161,3 +161,18 @@ def test_sweeps_that_make_no_sense() -> None:
     for wrong in ({"rules": ()}, {"seeds": ()}, {"test_size": 0}, {"threshold": 0.0}):
         with pytest.raises(BadInput, match="a sweep needs"):
             sweep(SMALL, **{"rules": (3,), "training": TINY, **wrong})  # type: ignore[arg-type]
+
+
+def test_several_processes_find_what_one_does(tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    common: dict[str, Any] = {"budget": 30, "training": TINY, "test_size": 10}
+    one = sweep(SMALL, (3, 12), seeds=(0,), **common)
+    sweep(SMALL, (3,), seeds=(0,), controls=False, folder=tmp_path, **common)
+    two = sweep(
+        SMALL, (3, 12), seeds=(0,), folder=tmp_path, processes=2, progress=lambda *args: told.append(args), **common
+    )
+    assert (two.trained, two.kept) == (3, 1) and told[0] == ("models", 1, 4) and told[-1] == ("models", 4, 4)
+    assert one.to_dict() == two.to_dict()
+    assert len(list((tmp_path / "cells").glob("*.json"))) == 4
+    with pytest.raises(BadInput, match="0 processes"):
+        sweep(SMALL, (3,), processes=0, training=TINY)
