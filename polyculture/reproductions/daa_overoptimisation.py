@@ -10,7 +10,15 @@ entropy and mass of the 5 likeliest next tokens on what the policy itself genera
 The control is beta = 2: held close to the reference there is little to over-optimise, so wins must not fall off.
 
 The fall is small and differs from run to run: over eight seeds .031 on average, 95 % interval .005 to .057, against the
-.03 that is asserted, so other seeds may miss it. The collapse of the entropy shows in every run.
+.03 that is asserted, so other seeds may miss it. The collapse of the entropy shows in every run. The highest of nine
+noisy evaluations is above the last one by luck alone, so that the falls are compared run by run with the control's, for
+which the same holds: .029 more, .002 to .056.
+
+Not asserted: the rank correlation of margin and wins from the peak on. It is -.74, but -.69 under the control: from its
+highest point on a curve can hardly go with anything that grows.
+
+History: the correlation was asserted (not above 0) in place of the comparison with the control, until it was measured
+under the control too.
 
 Not asserted: that the entropy first rises and then falls, as the paper sees. In this toy it falls from the start, so
 the alarm that fires is the collapse to half of the starting entropy.
@@ -34,6 +42,7 @@ from polyculture.reproductions.finding import Curve, Finding, Interval, Plot, Sc
 PROMPTS, LENGTH, TOKENS, HIDDEN = 16, 4, 12, 48
 PAIRS, BATCH, STEPS, EVERY, RATE = 120, 64, 400, 50, 4e-3
 STRONG, WEAK = 2.0, 0.01
+CORRELATION = "rank correlation of margin and wins after the peak"
 
 
 class Writer(nn.Module):
@@ -191,15 +200,11 @@ def reproduce(*, scale: Scale = "smoke", seed: int = 0) -> Finding:
         for beta in runs:
             runs[beta].append(align(world, beta))
     weak, strong = (_summary(held) for held in runs.values())
-    correlation = np.array(weak.pop("rank correlation of margin and wins after the peak"))
-    strong.pop("rank correlation of margin and wins after the peak")
-    known = correlation[~np.isnan(correlation)]
-    if known.size:
-        weak["rank correlation of margin and wins after the peak"] = known.tolist()
     fell = {name: float(np.mean(held["fall from the peak"])) for name, held in (("weak", weak), ("strong", strong))}
+    farther = Interval.of(np.subtract(weak["fall from the peak"], strong["fall from the peak"]))
     checks = {
         "beta .01: wins fall by more than .03 from their peak": fell["weak"] > 0.03,
-        "beta .01: after the peak a larger margin does not go with more wins": bool(known.size and known.mean() <= 0),
+        "beta .01: they fall farther than at beta 2": farther.low > 0,
         "beta .01: the entropy alarm fires before the last step in every run": all(_fired(r) for r in runs[WEAK]),
         "control: at beta 2 wins fall by less than .02 from their peak": fell["strong"] < 0.02,
         "control: at beta 2 the entropy alarm never fires": not any(_fired(r) for r in runs[STRONG]),
@@ -208,7 +213,8 @@ def reproduce(*, scale: Scale = "smoke", seed: int = 0) -> Finding:
         slug="daa-overoptimisation",
         claim="Past a point, more margin and less likelihood cost wins, and the entropy of the next tokens shows when.",
         metric="win probability against reference samples under the true reward; top-5 entropy in bits",
-        values={f"beta {WEAK:g}, {name}": Interval.of(values) for name, values in weak.items()},
+        values={f"beta {WEAK:g}, {name}": Interval.of(values) for name, values in weak.items()}
+        | {f"fall from the peak, beta {WEAK:g} less {STRONG:g}": farther},
         control=f"beta = {STRONG:g}: held to the reference, wins must not fall off and the alarm must stay silent.",
         control_values={f"beta {STRONG:g}, {name}": Interval.of(values) for name, values in strong.items()},
         checks=checks,
@@ -244,9 +250,10 @@ def _summary(runs: list[Run]) -> dict[str, list[float]]:
             "entropy at the end": last.entropy,
             "mass at the end": last.mass,
             "distinct answers at the end": float(run.distinct[-1]),
-            "rank correlation of margin and wins after the peak": _after_peak(run),
+            CORRELATION: _after_peak(run),
         }.items():
-            found.setdefault(name, []).append(number)
+            if not np.isnan(number):
+                found.setdefault(name, []).append(number)
     return found
 
 

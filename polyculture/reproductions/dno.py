@@ -155,15 +155,18 @@ def reproduce(*, scale: Scale, seed: int) -> Finding:
     off = [regressed(P, ETA, 3) for P in cyclic[:played]]
     averages = [practical(P, rng, iterations=iterations, prompts=prompts) for P in cyclic[:played]]
     prct = [exploitability(P, policy) for P, policy in zip(cyclic, averages, strict=False)]
-    mean = {name: float(np.mean([f[name] for f in found])) for name in ARMS}
     average = "DNO, average"
+    mean = float(np.mean([f[average] for f in found]))
+    ahead = {name: Interval.of([f[name] - f[average] for f in found]) for name in ARMS if name != average}
     better = [f[average] < f["Bradley-Terry, best"] for f in found]
     checks = {
-        "DNO's average is the least exploitable on average": all(mean[average] < mean[n] for n in ARMS if n != average),
+        "DNO's average is less exploitable than each other policy, on average over games": all(
+            lead.low > 0 for lead in ahead.values()
+        ),
         "DNO's average is less exploitable than the best of Bradley-Terry in 4 of 5 games or more": (
             sum(better) >= 0.8 * games
         ),
-        "DNO's average is within .05 of an equilibrium on average": mean[average] < 0.05,
+        "DNO's average is within .05 of an equilibrium on average": mean < 0.05,
         "the regression on tuples gives the exact next policy up to 1e-5": max(off) < 1e-5,
         "DNO-Prct's average is less exploitable than the best of Bradley-Terry, on average over the games it played": (
             float(np.mean(prct)) < float(np.mean([f["Bradley-Terry, best"] for f in found[:played]]))
@@ -183,6 +186,7 @@ def reproduce(*, scale: Scale, seed: int) -> Finding:
         values={name: Interval.of([f[name] for f in found]) for name in ARMS}
         | {
             PRCT: Interval.of(prct),
+            **{f"{name}, less {average}": lead for name, lead in ahead.items()},
             "regression, largest error of the next policy": Interval.of(off),
             "share of games in which DNO's average is ahead of Bradley-Terry's best": Interval.of(
                 np.asarray(better, dtype=float)

@@ -8,7 +8,12 @@ Claimed: DPO lowers the chosen although it gains the most reward of DPO, ASFT, O
 every objective lowers the rejected against the chosen.
 
 The last of these does not hold, for DPOP alone: at its published weight of 50 it hardly moves from the reference (a
-reward gain of .003, where DPO gains 2.0), and over five seeds the interval of its gap contains 0.
+reward gain of .003, where DPO gains 2.0), and over five seeds the interval of its gap contains 0. We looked for an
+error and found none: at weight 0 it takes DPO's way, and at .1, 1, 5 and 50 (three seeds) it gains 1.36, .58, .02 and
+.003. Its penalty is on a sum of log-probabilities, as published. Chosen sequences are samples of the reference,
+hundreds of different ones that share the entries of one small table, so that no step makes all of them more likely, and
+each that becomes less likely is paid for fifty-fold. A language model that can raise every chosen answer is not held
+like that.
 
 Control: labels by coin flips, and margins and win rates made of rewards that are shuffled over the sequences. ODPO and
 DNO learn from those; a first run that left them in place found the two gaining .86 and 1.2 from coin flips. No
@@ -19,6 +24,8 @@ Length: with a fifth symbol that ends a sequence, every pair is given in both or
 length or else. CPO without its likelihood term compares summed log-probabilities, SimPO without its margin the means of
 tokens, and else they are the same loss. Claimed: CPO makes sequences longer, and SimPO changes their length by less
 than half as much. DPO and ``dpo-norm`` are shown too: the reference makes up for length, and neither may move.
+
+History: that DPO gains the most of the four was asserted of means; it is now asserted of intervals, paired by seed.
 
 Objectives that need what this toy does not have are left out and named in the notes: a second reward (MODPO), rankings,
 and samples of the policy.
@@ -78,13 +85,17 @@ def reproduce(*, scale: Scale = "smoke", seed: int = 0) -> Finding:
     smaller = Interval.of(np.abs(drifts["simpo"]) - np.abs(drifts["cpo"]) / 2)
     values |= {f"{name}, {LENGTHENS}": Interval.of(drift) for name, drift in drifts.items()}
     values["simpo less half of cpo, size of the change of length"] = smaller
-    gains = {name: values[f"{name}, reward gain"].mean for name in FEW}
+    ahead = {
+        f"reward gain, dpo less {name}": Interval.of(traces["dpo"].last("reward") - traces[name].last("reward"))
+        for name in FEW[1:]
+    }
+    values |= ahead
     checks = {
         "DPO lowers the chosen": values["dpo, change of ln p of chosen"].high < 0,
         "ASFT, ORPO and SFT raise the chosen": all(
             values[f"{name}, change of ln p of chosen"].low > 0 for name in ("asft", "orpo", "sft")
         ),
-        "of these four DPO gains the most reward": gains["dpo"] == max(gains.values()),
+        "of these four DPO gains the most reward": all(lead.low > 0 for lead in ahead.values()),
         "every objective widens the gap of chosen and rejected": all(
             Interval.of(trace.last("chosen") - trace.last("rejected")).low > 0 for trace in traces.values()
         ),
@@ -94,7 +105,7 @@ def reproduce(*, scale: Scale = "smoke", seed: int = 0) -> Finding:
             float(np.abs(drifts[name]).max()) for name in ("dpo", "dpo-norm")
         )
         < 0.01,
-        "control: no objective's reward changes from coin-flip labels": all(
+        "control: no objective's reward is shown to change from coin-flip labels": all(
             covers_zero(gain, looks=len(random)) for gain in random.values()
         ),
         "control: nor does it on average": covers_zero(np.mean(list(random.values()), axis=0)),

@@ -5,7 +5,7 @@ from polyculture.reproductions.rlhf_diversity import SLOTS, TOKENS, WIDTH, draw,
 
 def test_reinforcement_wins_more_and_varies_less():
     finding = reproduce(scale="smoke", seed=0)
-    assert finding.slug == "rlhf-diversity" and len(finding.checks) == 4
+    assert finding.slug == "rlhf-diversity" and len(finding.checks) == 5
     assert finding.control_values and finding.plot is not None
     assert finding.holds, [name for name, held in finding.checks.items() if not held]
 
