@@ -1,6 +1,7 @@
 """Objectives on each answer's own log-ratio, not only on the difference of a pair's: what is chosen must itself rise.
 
-With a = ln pi(y|x) - ln ref(y|x), w chosen and l rejected; all inputs are (B,). Checked against TRL 1.16.
+With a = ln pi(y|x) - ln ref(y|x), w chosen and l rejected; all inputs are (B,). Checked against TRL 1.16, NCA
+against its authors' code too.
 """
 
 from __future__ import annotations

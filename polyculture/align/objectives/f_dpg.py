@@ -15,6 +15,9 @@ so that -f' is the reward of a policy gradient. With t = pi / p, and the constan
     chi2_p_pi    chi2(p||pi)  (1 - t)^2 / t                           1 - t^-2
     chi2_pi_p    chi2(pi||p)  (t - 1)^2                               2 (t - 1)
 
+Importance ratios and Z are taken as they are: the paper clips neither. (The authors' toolkit, disco, has since had a
+``max_z``, off by default, that shrinks the largest weights until Z is no larger, which moves the target.)
+
 forward_kl is (KL-)distributional policy gradient; reverse_kl towards P = a exp(r / beta) is reinforcement learning with
 a KL penalty.
 """

@@ -11,8 +11,9 @@ from polyculture.align.objectives.bounds import at_least_float32, finite_referen
 def pl_loss(policy_ranked: Tensor, ref_ranked: Tensor, ranked: Tensor, *, beta: float = 0.1) -> Tensor:
     """DPO of whole rankings (Rafailov et al., 2023, appendix A.3): the Plackett-Luce likelihood of the order.
 
-    -sum_k [beta a_k - ln sum_(j >= k) exp(beta a_j)], a = ln pi - ln ref of the answers, best first. Of two answers it
-    is DPO. Written from the formula of the paper's appendix and checked against its case of two, not against code.
+    -sum_k [beta a_k - ln sum_(j >= k) exp(beta a_j)], a = ln pi - ln ref of the answers, best first: the best is drawn
+    among all with probability proportional to exp(beta a), then the second among the rest, and so on. Of two answers
+    it is DPO; over all orders of any number the likelihoods sum to 1.
 
     Args:
         policy_ranked: (B, K) the policy's log-probabilities of a prompt's answers, summed over tokens, best first.

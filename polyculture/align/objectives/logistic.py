@@ -147,7 +147,8 @@ def exo_pair_loss(
     """EXO on pairs (Ji et al., 2024, eq. 16): the KL from the policy's preference q to labels smoothed by e.
 
     q (ln q - ln(1 - e)) + q' (ln q' - ln e) with q = sigmoid(beta D), q' = sigmoid(-beta D): the reverse of the
-    direction in which DPO fits the labels, so it seeks their mode.
+    direction in which DPO fits the labels, so it seeks their mode. e is TRL's; the authors' code has ln e = -10 and
+    leaves ln(1 - e) out.
 
     Args:
         policy_chosen: as of :func:`dpo_loss`.
@@ -210,8 +211,9 @@ def dpop_loss(
 ) -> Tensor:
     """DPO-Positive (Pal et al., 2024): -ln sigmoid(beta (D - lambda max(0, -a_w))).
 
-    The second term is paid where the chosen answer is less likely than under the reference. The defaults, beta = .3 and
-    lambda = 50, are those that public implementations give as the paper's.
+    The second term is paid where the chosen answer is less likely than under the reference, inside beta as in the
+    paper's revision of July 2024. The authors published no code and report that any lambda in [5, 500] does about as
+    well (https://github.com/abacusai/smaug/issues/2); .3 and 50 are what public implementations take as theirs.
 
     Args:
         policy_chosen: as of :func:`dpo_loss`.
@@ -243,7 +245,8 @@ def odpo_loss(
 ) -> Tensor:
     """DPO with an offset (Amini et al., 2024): -ln sigmoid(beta D - alpha margin).
 
-    Pairs whose answers differ more in quality must be told apart by more.
+    Pairs whose answers differ more in quality must be told apart by more. The authors' code has alpha 1 and, as margin,
+    the logarithm of the difference of the scores: to train so, give a column of it, cut at 0.
 
     Args:
         policy_chosen: as of :func:`dpo_loss`.
@@ -282,8 +285,9 @@ def r_dpo_loss(
 ) -> Tensor:
     """Length-regularised DPO (Park et al., 2024): -ln sigmoid(beta D + alpha (n_w - n_l)).
 
-    A chosen answer that is longer has to win by less, so that length is not what is learned. The sign was checked
-    against an account of the paper; the size of alpha is a usual one, not the paper's own.
+    A chosen answer that is longer has to win by less, so that length is not what is learned. The authors published no
+    code; form and sign (eq. 9) are those of sail-sg/oat, which follows the paper. alpha has no settled default: oat
+    leaves it at 0, MODPO's authors took .1 with beta .1 for this method on summaries, and .01 is a careful start.
 
     Args:
         policy_chosen: as of :func:`dpo_loss`.

@@ -104,7 +104,8 @@ def cal_dpo_loss(
 ) -> Tensor:
     """Calibrated DPO (Xiao et al., 2024): -ln sigmoid(D) + mean (a_w - 1 / (2 beta))^2 + mean (a_l + 1 / (2 beta))^2.
 
-    The means are over the batch and the same for every pair. There is no beta in the sigmoid.
+    The means are over the batch and the same for every pair. There is no beta in the sigmoid. The authors' code adds
+    half of the two means, and its script has beta = .001.
 
     Args:
         policy_chosen: as of :func:`ipo_loss`.
