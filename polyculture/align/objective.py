@@ -91,6 +91,9 @@ class Traits:
             weighted one by one.
         metrics: from the loss's inputs and hyper-parameters, more to log by name, (B,) each; the names may depend on
             the hyper-parameters only.
+        batch_means: options that are means over the batch unless they are given, each with what it is the mean of, (n,)
+            from the loss's inputs and hyper-parameters; trainers take the batches of all processes together.
+        running_means: the same, over all examples that were trained on; see :mod:`polyculture.align.pooled`.
     """
 
     rewards: Callable[..., tuple[Tensor, Tensor]] | None = None
@@ -98,6 +101,8 @@ class Traits:
     per: Literal["pair", "token"] = "pair"
     batch_coupled: bool = False
     metrics: Callable[..., Mapping[str, Tensor]] | None = None
+    batch_means: Mapping[str, Callable[..., Tensor]] = field(default_factory=dict)
+    running_means: Mapping[str, Callable[..., Tensor]] = field(default_factory=dict)
 
 
 def traits(
@@ -107,19 +112,24 @@ def traits(
     per: Literal["pair", "token"] = "pair",
     batch_coupled: bool = False,
     metrics: Callable[..., Mapping[str, Tensor]] | None = None,
+    batch_means: Mapping[str, Callable[..., Tensor]] | None = None,
+    running_means: Mapping[str, Callable[..., Tensor]] | None = None,
 ) -> Callable[[Loss], Loss]:
     """Mark a loss with its :class:`Traits`.
 
     Args:
-        rewards: see Traits.
-        of_difference: see Traits.
-        per: see Traits.
-        batch_coupled: see Traits.
-        metrics: see Traits.
+        rewards: see Traits, as for all the others.
+        of_difference: as above.
+        per: as above.
+        batch_coupled: as above.
+        metrics: as above.
+        batch_means: as above.
+        running_means: as above.
     """
+    found = Traits(rewards, of_difference, per, batch_coupled, metrics, batch_means or {}, running_means or {})
 
     def mark(loss: Loss) -> Loss:
-        loss.traits = Traits(rewards, of_difference, per, batch_coupled, metrics)  # type: ignore[attr-defined]
+        loss.traits = found  # type: ignore[attr-defined]
         return loss
 
     return mark

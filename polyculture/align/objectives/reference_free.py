@@ -1,7 +1,7 @@
 """Objectives without a reference: the policy's own likelihood, mostly a token's mean, is the reward.
 
 With s the summed log-probability of a completion of n tokens and m = s / n; w chosen, l rejected; all inputs are (B,).
-SimPO, AlphaPO, CPO and ORPO were checked against TRL 1.16.
+SimPO, AlphaPO, CPO and ORPO were checked against TRL 1.16, SimPO and ORPO against their authors' code too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from polyculture.align.objective import traits
 from polyculture.align.objectives.bounds import at_least_float32, positive, within
 from polyculture.align.objectives.margins import logistic
 from polyculture.align.objectives.odds import log_odds
-from polyculture.errors import unknown
+from polyculture.errors import BadInput, unknown
 
 
 def simpo_loss(
@@ -79,23 +79,31 @@ def alphapo_loss(
 ) -> Tensor:
     """AlphaPO (Gupta et al., 2025): SimPO with the reward (1 - p^-alpha) / alpha of p = exp(m).
 
-    The form is TRL's; the default of alpha is a usual one, not checked against the paper.
+    The form is TRL's, for the authors published no code. The default of alpha is the paper's for Mistral-Instruct
+    (Table 3, as TRL's documentation has it, with beta 2.5 and gamma .1); beta and gamma are as for :func:`simpo_loss`.
 
     Args:
         mean_chosen: (B,) the policy's mean log-probability a token of each chosen answer.
         mean_rejected: (B,) the same of each rejected answer.
-        alpha: shape of the reward; 0 is SimPO, above 0 unlikely answers weigh more.
+        alpha: shape of the reward; 0 is SimPO, above 0 unlikely answers weigh more, below 0 less.
         beta: scale of the rewards.
         gamma: the margin that is asked for, in units of the reward.
         label_smoothing: share of labels taken as flipped, in [0, .5].
 
     Raises:
-        BadInput: beta is not positive, or label_smoothing is outside [0, .5].
+        BadInput: beta is not positive, label_smoothing is outside [0, .5], or a reward overflows.
     """
     positive("beta", beta, "alphapo")
     within("label_smoothing", label_smoothing, 0.0, 0.5, "alphapo")
-    gap = alphapo_score(mean_chosen, alpha) - alphapo_score(mean_rejected, alpha)
-    return logistic(beta * gap - gamma, label_smoothing)
+    chosen, rejected = alphapo_score(mean_chosen, alpha), alphapo_score(mean_rejected, alpha)
+    overflowed = torch.isinf(chosen) | torch.isinf(rejected)
+    if bool(overflowed.any()):  # its gradient is NaN where the loss is not
+        lowest = min(mean_chosen.min().item(), mean_rejected.min().item())
+        raise BadInput(
+            f"the alphapo reward of {int(overflowed.sum())} pairs overflows: a mean log-probability a token is down to "
+            f"{lowest:.4g}; take a smaller alpha"
+        )
+    return logistic(beta * (chosen - rejected) - gamma, label_smoothing)
 
 
 def cpo_loss(
@@ -210,7 +218,8 @@ def orpo_loss(
     Args:
         mean_chosen: (B,) the policy's mean log-probability a token of each chosen answer.
         mean_rejected: (B,) the same of each rejected answer.
-        lam: lambda, weight of the odds ratio; 0 is plain SFT on the chosen answers. TRL calls it beta.
+        lam: lambda, weight of the odds ratio; 0 is plain SFT on the chosen answers. TRL calls it beta, the authors'
+            code alpha.
         beta: temperature of the odds ratio, 1 in the paper.
         ce_coef: weight of the likelihood of the chosen answer, 1 in the paper.
         prob_clamp: hold p to 1 - prob_clamp inside the odds, without gradient beyond; None is exact.

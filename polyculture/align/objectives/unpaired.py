@@ -5,6 +5,8 @@ With a = ln pi(y|x) - ln ref(y|x) summed over tokens; all inputs are (B,). A bat
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
@@ -24,11 +26,15 @@ def kl_estimate(kl_policy: Tensor, kl_ref: Tensor) -> Tensor:
     Raises:
         BadInput: a reference log-probability is NaN or infinite.
     """
+    return _kl_terms(kl_policy, kl_ref).mean().clamp(min=0)
+
+
+def _kl_terms(kl_policy: Tensor, kl_ref: Tensor, **_: Any) -> Tensor:
     finite_reference(kl_ref=kl_ref)
-    return (at_least_float32(kl_policy.detach()) - at_least_float32(kl_ref.detach())).mean().clamp(min=0)
+    return at_least_float32(kl_policy.detach()) - at_least_float32(kl_ref.detach())
 
 
-@traits(batch_coupled=True)
+@traits(batch_coupled=True, batch_means={"kl": _kl_terms})
 def kto_loss(
     policy: Tensor,
     ref: Tensor,
@@ -39,11 +45,12 @@ def kto_loss(
     beta: float = 0.1,
     desirable_weight: float = 1.0,
     undesirable_weight: float = 1.0,
+    kl: float | None = None,
 ) -> Tensor:
     """KTO (Ethayarajh et al., 2024): 1 - sigmoid(beta (a - z)) where wanted, 1 - sigmoid(beta (z - a)) where not.
 
-    Each times its label's weight, with z of :func:`kl_estimate`; checked against TRL 1.16. The estimate needs batches
-    of more than one: the answer of another prompt must be another.
+    Each times its label's weight, with z = max(0, kl); checked against TRL 1.16 and the authors' code (HALOs). As
+    there, a training takes the mean over the batches of all processes together. Batches of a few give a rough one.
 
     Args:
         policy: (B,) the policy's log-probability of each answer, summed over tokens.
@@ -54,12 +61,13 @@ def kto_loss(
         beta: strength of the pull to the reference.
         desirable_weight: of the losses of wanted answers, 0 or more.
         undesirable_weight: of the losses of unwanted answers, 0 or more.
+        kl: the reference point before it is held to 0 or more; by default the mean of :func:`kl_estimate`.
 
     Raises:
         BadInput: a reference log-probability is NaN or infinite, beta is not positive, or a weight is negative.
     """
     positive("beta", beta, "kto")
-    z = kl_estimate(kl_policy, kl_ref)
+    z = kl_estimate(kl_policy, kl_ref) if kl is None else max(0.0, kl)
     return _weighted(beta * (_ratio(policy, ref) - z), desirable, desirable_weight, undesirable_weight, "kto")
 
 
@@ -92,50 +100,35 @@ def apo_zero_unpaired_loss(
     return _weighted(x, desirable, desirable_weight, undesirable_weight, "apo-zero-unpaired")
 
 
-@traits(batch_coupled=True)
+def _scaled_ratio(policy: Tensor, ref: Tensor, *, beta: float = 0.1, **_: Any) -> Tensor:
+    return beta * _ratio(policy, ref)
+
+
+@traits(batch_coupled=True, running_means={"delta": _scaled_ratio})
 def bco_loss(
     policy: Tensor, ref: Tensor, desirable: Tensor, *, beta: float = 0.1, delta: float | None = None
 ) -> Tensor:
     """BCO (Jung et al., 2024): -ln sigmoid(beta a - delta) where wanted, -ln sigmoid(delta - beta a) where not.
 
-    A classifier of the rewards beta a around a shift delta, which carries no gradient. TRL's delta, against which this
-    was checked, is the mean of all rewards seen so far. A loss keeps no state, so by default delta is the batch's own
-    mean; to run it on, update it with :func:`reward_shift` and give it.
+    A classifier of the rewards beta a around a shift delta, which carries no gradient. As in TRL's BCO trainer (1.9;
+    later releases have none), a training's delta is the mean reward of all answers it has trained on, this batch's
+    included, over all processes; it is kept in checkpoints. The function alone takes its batch's own mean. TRL's
+    weights of unwanted answers by a classifier of their prompts (UDM) are not part of it.
 
     Args:
         policy: as of :func:`kto_loss`.
         ref: as of :func:`kto_loss`.
         desirable: as of :func:`kto_loss`.
         beta: scale of the rewards.
-        delta: the shift; none for the mean reward of the batch.
+        delta: the shift, where it is to stay the same; by default the mean reward.
 
     Raises:
         BadInput: a reference log-probability is NaN or infinite, or beta is not positive.
     """
     positive("beta", beta, "bco")
-    rewards = beta * _ratio(policy, ref)
+    rewards = _scaled_ratio(policy, ref, beta=beta)
     shifted = rewards - (rewards.detach().mean() if delta is None else delta)
     return -logsigmoid(torch.where(desirable.bool(), shifted, -shifted))
-
-
-def reward_shift(
-    policy: Tensor, ref: Tensor, *, beta: float = 0.1, before: float = 0.0, seen: int = 0
-) -> tuple[float, int]:
-    """BCO's delta run on over a batch: the mean reward of all answers so far, and how many they are.
-
-    Args:
-        policy: as of :func:`bco_loss`.
-        ref: as of :func:`bco_loss`.
-        beta: as of :func:`bco_loss`.
-        before: the mean before this batch.
-        seen: how many answers it is of.
-
-    Returns:
-        The new mean and count, to be given back with the next batch.
-    """
-    rewards = beta * _ratio(policy.detach(), ref)
-    total = seen + len(rewards)
-    return (before + (float(rewards.sum()) - len(rewards) * before) / max(total, 1)), total
 
 
 def kto_pair_terms(

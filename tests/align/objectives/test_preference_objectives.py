@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -36,7 +37,6 @@ from polyculture.align.objectives.unpaired import (
     kto_loss,
     kto_pair_loss,
     kto_pair_terms,
-    reward_shift,
 )
 from polyculture.errors import BadInput, UnknownMethod
 
@@ -173,6 +173,15 @@ def test_alphapo_is_simpo_in_the_limit():
     assert alphapo_score(w, 0.5).item() == pytest.approx((1 - math.exp(-0.5) ** -0.5) / 0.5)
 
 
+def test_alphapo_refuses_rewards_that_overflow():
+    likely, unlikely = torch.tensor([-1.0, -1.0]), torch.tensor([-1.0, -400.0])
+    for sides in ((likely, unlikely), (unlikely, likely), (unlikely, unlikely)):
+        with pytest.raises(BadInput, match=r"1 pairs overflows: .* down to -400; take a smaller alpha"):
+            alphapo_loss(*sides)
+        assert alphapo_loss(*sides, alpha=0.1).isfinite().all()
+        assert alphapo_loss(*sides, alpha=-0.25).isfinite().all()
+
+
 def test_cpo_forms():
     w, r, mean = PAIR[0], PAIR[1], torch.tensor([-1.5, -1.25])
     assert cpo_loss(w, r, mean, beta=0.5).tolist() == pytest.approx([-ls(0.5) + 1.5, -ls(-1.5) + 1.25])
@@ -214,6 +223,11 @@ def test_kto_by_hand():
     assert kto_loss(**LABELS, **kl, beta=0.5, undesirable_weight=2.0).tolist() == pytest.approx(
         [1 - sg(0.0), 2 * (1 - sg(0.5 * (1 + 1)))]
     )
+    for given in (1.0, -3.0):
+        at = torch.tensor([given, given])
+        torch.testing.assert_close(
+            kto_loss(**LABELS, **kl, kl=given), kto_loss(**LABELS, kl_policy=at, kl_ref=torch.zeros(2))
+        )
     assert kl_estimate(kl["kl_ref"], kl["kl_policy"]).item() == 0.0
     torch.testing.assert_close(
         kto_loss(**LABELS, kl_policy=kl["kl_ref"], kl_ref=kl["kl_ref"]), apo_zero_unpaired_loss(**LABELS)
@@ -238,15 +252,6 @@ def test_bco_and_its_shift():
     assert bco_loss(**given, beta=0.5).tolist() == pytest.approx([-ls(0.5), -ls(0.5)])
 
 
-def test_the_shift_runs_on_as_the_mean_of_all_rewards():
-    rng = torch.Generator().manual_seed(0)
-    policy, ref = torch.randn(7, generator=rng).double(), torch.randn(7, generator=rng).double()
-    mean, seen = 0.0, 0
-    for rows in (slice(0, 2), slice(2, 2), slice(2, 7)):
-        mean, seen = reward_shift(policy[rows], ref[rows], beta=0.3, before=mean, seen=seen)
-    assert seen == 7 and mean == pytest.approx(float(0.3 * (policy - ref).mean()))
-
-
 def test_kto_of_pairs_takes_the_other_sides_reference_point():
     # a = (.5, -1) and (-1, 1): both means are 0 or below
     chosen, rejected = kto_pair_terms(*PAIR, beta=0.5)
@@ -263,6 +268,16 @@ def test_pl_of_two_is_dpo_and_masks_what_is_not_there():
     torch.testing.assert_close(found, dpo_loss(*PAIR, beta=0.5))
     found.sum().backward()
     assert policy.grad.isfinite().all() and not policy.grad[:, 2].any()
+
+
+def test_pl_likelihoods_of_all_orders_sum_to_one():
+    orders = torch.tensor(list(itertools.permutations(range(4))))
+    rng = torch.Generator().manual_seed(0)
+    policy, ref = (torch.randn(4, generator=rng).double()[orders] * 3 for _ in range(2))
+    losses = pl_loss(policy, ref, torch.ones_like(orders).bool(), beta=0.7)
+    assert torch.exp(-losses).sum().item() == pytest.approx(1)
+    scores = 0.7 * (policy - ref)
+    torch.testing.assert_close(losses[scores.diff(dim=1).lt(0).all(dim=1)][0], losses.min())  # the likeliest order
 
 
 def test_pl_is_the_likelihood_of_the_order():
