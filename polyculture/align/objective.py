@@ -76,6 +76,8 @@ REFERENCE = frozenset(
     | {"ref", "kl_ref", "ref_ranked"}
 )
 VOCABULARY = frozenset({"kl_chosen", "kl_rejected"})
+TRL_NAMES = {"sigmoid": "dpo", "sigmoid_norm": "dpo-norm"}
+"""TRL's names that look like none of ours."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,8 @@ class Objective:
 
             which = named_function(which)
         if isinstance(which, str):
+            if which in TRL_NAMES:
+                raise UnknownMethod(f"no align method '{which}'; TRL's '{which}' is '{TRL_NAMES[which]}' here")
             if isinstance(table("align")[which], type):
                 raise BadInput(
                     f"'{which}' is not one objective but a way to train with one; polyculture align --objective "

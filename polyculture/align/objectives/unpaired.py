@@ -110,8 +110,8 @@ def bco_loss(
 ) -> Tensor:
     """BCO (Jung et al., 2024): -ln sigmoid(beta a - delta) where wanted, -ln sigmoid(delta - beta a) where not.
 
-    A classifier of the rewards beta a around a shift delta, which carries no gradient. As in TRL's BCO trainer (1.9;
-    later releases have none), a training's delta is the mean reward of all answers it has trained on, this batch's
+    A classifier of the rewards beta a around a shift delta, which carries no gradient. As in TRL's BCO trainer (of
+    1.9; 1.16 has none), a training's delta is the mean reward of all answers it has trained on, this batch's
     included, over all processes; it is kept in checkpoints. The function alone takes its batch's own mean. TRL's
     weights of unwanted answers by a classifier of their prompts (UDM) are not part of it.
 
