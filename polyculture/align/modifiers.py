@@ -26,7 +26,8 @@ def wpo_weights(token_logps: Tensor, log_sum_sq: Tensor, mask: Tensor) -> Tensor
     """WPO's weight of each pair (Zhou et al., 2024, eq. 2), (B,), without gradient: how much the policy would write it.
 
     The product over both sides of exp(mean over tokens of (ln pi(y_t) - ln sum_v pi_v^2)): likely pairs weigh more, and
-    one sampled from the policy weighs about 1.
+    one sampled from the policy weighs about 1. As in the paper and in TRL the weights have no bound; the authors' code
+    holds them to 1 at most.
 
     Args:
         token_logps: (2B, T) the policy's log-probabilities of tokens, chosen rows first.
