@@ -134,7 +134,7 @@ class AlignmentTrainer(Trainer):
             switch_off_dropout(model)
         self.encoder = Encoder(processing_class, self.max_length)
         self.rejected: list[Rejected] = []
-        self._borrow_from: list[Encoded] = []
+        self._borrow_from: Sequence[Encoded] = ()
         self.cuts = Cuts(self.max_length)
         self.name = name
         train = None if train_dataset is None else self.encoded(train_dataset, name or "training data", progress)
@@ -162,9 +162,12 @@ class AlignmentTrainer(Trainer):
         self._judged: Any = None
         self._live = self.objective.needs_vocabulary or refresh is not None
         beside = self._live or (watch is not None and watch.divergence)
-        self.reference = ReferenceModel(self.model, reference, live=beside, dtype=dtype)
+        autocast = self.accelerator.autocast
+        self.reference = ReferenceModel(self.model, reference, live=beside, dtype=dtype, autocast=autocast)
         self._kept = reference_cache or Path(args.output_dir) / "reference"
-        self._score_reference((train, *held_out.values()), progress)
+        self.train_dataset, *scored = self._scored((train, *held_out.values()), progress)
+        held_out = dict(zip(held_out, scored, strict=True))
+        self.eval_dataset = held_out if isinstance(eval_dataset, dict) else held_out.get("")
         if beside:
             self.reference.shard(self.accelerator, fsdp=self.is_fsdp_enabled, deepspeed=self.is_deepspeed_enabled)
         if refresh is not None:
@@ -223,26 +226,23 @@ class AlignmentTrainer(Trainer):
         if eval_dataset is not None and not isinstance(eval_dataset, (str, dict)):
             eval_dataset = self.encoded(eval_dataset, "held-out data")
             trained = self.state.global_step > 0 and self.reference.is_policy_before
-            if trained and self.objective.needs_reference and not self._live and eval_dataset.ref is None:
+            known = not self.objective.needs_reference or self._live or self.reference.has_scored(eval_dataset)
+            if trained and not known:
                 raise BadInput(
                     "these rows need the reference's log-probabilities, and the reference was this model before it was "
                     "trained; give them as eval_dataset at the start, or give reference="
                 )
-            self._score_reference((eval_dataset,))
+            eval_dataset = self._scored((eval_dataset,))[0]
         found: dict[str, float] = super().evaluate(eval_dataset, *args, **more)
         return found
 
-    def _score_reference(self, data: Sequence[EncodedDataset | None], progress: Progress = silent) -> None:
-        if self.objective.needs_reference and not self._live:
-            self.reference.score(
-                data,
-                self.layout,
-                self.abilities,
-                self.accelerator,
-                folder=self._kept,
-                batch_size=self.args.per_device_eval_batch_size,
-                progress=progress,
-            )
+    def _scored(self, data: Sequence[EncodedDataset | None], progress: Progress = silent) -> list[Any]:
+        if not self.objective.needs_reference or self._live:
+            return list(data)
+        size = self.args.per_device_eval_batch_size
+        return self.reference.scored(
+            data, self.layout, self.abilities, self.accelerator, folder=self._kept, batch_size=size, progress=progress
+        )
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         if self.args.train_sampling_strategy == "group_by_length" and isinstance(self.train_dataset, EncodedDataset):

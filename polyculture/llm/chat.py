@@ -1,7 +1,11 @@
-"""How a prompt becomes the tokens a transformers model sees: chat template, plain transcript, or the text itself."""
+"""How texts become the tokens a transformers model sees.
+
+A prompt goes through the chat template, is a plain transcript, or the text itself; a completion goes on from it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,11 +41,31 @@ class PromptReader:
         Raises:
             BadInput: the prompt is empty and the tokenizer has no begin-of-sequence token, or the template refuses it.
         """
-        text, from_template = self._rendered(prompt)
-        # A template writes its own special tokens; adding them again would begin the sequence twice.
-        ids = list(self.tokenizer(text, add_special_tokens=not from_template)["input_ids"])
+        return self.all_ids([prompt])[0]
+
+    def all_ids(self, prompts: Sequence[Prompt]) -> list[list[int]]:
+        """The token ids of several prompts, as :meth:`ids` gives them, sooner than one by one.
+
+        Raises:
+            BadInput: as :meth:`ids`.
+        """
+        rendered = [self._rendered(prompt) for prompt in prompts]
+        # A template writes its own special tokens, and some texts were written by one: adding them again would begin
+        # the sequence twice.
+        begin = self.tokenizer.bos_token
+        bare = [from_template or bool(begin and text.startswith(begin)) for text, from_template in rendered]
+        found: list[list[int]] = [[] for _ in rendered]
+        for kind in (False, True):
+            those = [i for i, one in enumerate(bare) if one == kind]
+            texts = [rendered[i][0] for i in those]
+            ids = self.tokenizer(texts, add_special_tokens=not kind)["input_ids"] if texts else []
+            for i, one in zip(those, ids, strict=True):
+                found[i] = self._open_ended(list(one), rendered[i][0], kind)
+        return found
+
+    def _open_ended(self, ids: list[int], text: str, bare: bool) -> list[int]:
         eos = self.tokenizer.eos_token
-        if not from_template and eos and ids[-1:] == [self.tokenizer.eos_token_id] and not text.endswith(eos):
+        if not bare and eos and ids[-1:] == [self.tokenizer.eos_token_id] and not text.endswith(eos):
             ids.pop()  # some tokenizers end every text; a prompt goes on
         if not ids and self.tokenizer.bos_token_id is None:
             raise BadInput(
@@ -59,3 +83,31 @@ class PromptReader:
         except Exception as error:  # a template raises whatever it likes, most often jinja2's TemplateError
             raise BadInput(f"{self.name}: the chat template refuses the messages: {error}") from error
         return text, True
+
+
+def completion_ids(tokenizer: Any, texts: Sequence[str], after: Sequence[bool] | None = None) -> list[list[int]]:
+    """Token ids of texts that go on from another one, without special tokens.
+
+    SentencePiece and its like write a space before whatever they are given. Within a text there is none: a model that
+    goes on from "Assistant: [" writes "Yes", not " Yes". So there the texts are tokenized behind a line break, and its
+    tokens are left out.
+
+    Args:
+        tokenizer: a transformers tokenizer.
+        texts: the texts.
+        after: whether there is anything before each; None says there is before all.
+    """
+
+    def plain(those: Sequence[str]) -> list[list[int]]:
+        return [list(ids) for ids in tokenizer(list(those), add_special_tokens=False)["input_ids"]] if those else []
+
+    before, alone, behind = plain(["\n", "a", "\na"])
+    size = len(before)
+    if behind[:size] != before or behind[size:] == alone:
+        return plain(texts)
+    goes_on = [True] * len(texts) if after is None else after
+    found = plain([f"\n{text}" if on else text for text, on in zip(texts, goes_on, strict=True)])
+    for i, on in enumerate(goes_on):
+        if on:  # a line break may be one token with what follows
+            found[i] = found[i][size:] if found[i][:size] == before else plain([texts[i]])[0]
+    return found

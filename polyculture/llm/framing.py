@@ -8,6 +8,7 @@ from typing import Any
 
 from polyculture.errors import BadInput
 from polyculture.llm.base import Prompt
+from polyculture.llm.chat import completion_ids
 from polyculture.llm.transformers import TransformersLLM
 
 
@@ -18,7 +19,8 @@ def tokenize_pairs(
 
     Args:
         llm: the model; an empty prompt becomes what :func:`start_token` says.
-        pairs: prompts and responses; responses are tokenized on their own, without special tokens.
+        pairs: prompts and responses; responses are tokenized as what goes on from it, without special
+            tokens.
         max_length: most tokens of both; None is the model's context.
         ended: put the end-of-sequence token after each response that was not cut.
 
@@ -31,10 +33,12 @@ def tokenize_pairs(
         raise BadInput(f"max_length should leave room for a prompt and a response, not be {most}")
     start = start_token(llm.tokenizer)
     end = [llm.tokenizer.eos_token_id] if ended and llm.tokenizer.eos_token_id is not None else []
+    held = list(pairs)
+    answers = completion_ids(llm.tokenizer, [response for _, response in held], [bool(prompt) for prompt, _ in held])
     prompts, responses, cut = [], [], 0
-    for prompt, response in pairs:
+    for (prompt, _), ids in zip(held, answers, strict=True):
         before = llm.prompt_ids(prompt) if prompt else [start]
-        after = [*llm.tokenizer(response, add_special_tokens=False)["input_ids"], *end]
+        after = [*ids, *end]
         whole = len(before) + len(after)
         after = after[: most - 1]  # a token at least must come before the response
         before = before[max(0, len(before) + len(after) - most) :]

@@ -16,7 +16,7 @@ from polyculture.errors import BadInput
 from polyculture.llm.asks import NO_WATCH, Ask, GeneratesByAsk, Watch, admit
 from polyculture.llm.base import Completion, Prompt, Sampling, prompt_key, sample_seed
 from polyculture.llm.batches import batches, can_share, left_padded, prefill, runs
-from polyculture.llm.chat import PromptReader
+from polyculture.llm.chat import PromptReader, completion_ids
 from polyculture.llm.loading import load, on_device
 from polyculture.llm.sampling import RawLogprobs, SeededSampling, StopStrings, stop_at, warpers
 from polyculture.llm.scoring import Read, Scorer, log_probabilities
@@ -217,7 +217,7 @@ class TransformersLLM(GeneratesByAsk):
                 f"there are {len(prompts)} prompts and {len(completions)} completions; give one prompt for each"
             )
         starts = _by_prompt(prompts, self.prompt_ids)
-        ends = [list(self.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in completions]
+        ends = completion_ids(self.tokenizer, completions, [bool(prompt) for prompt in prompts])
         return self.token_logprobs(starts, ends)
 
     def token_logprobs(

@@ -204,7 +204,7 @@ class _Run:
             self.stages[name] = dict(make(out))
         return out / MODEL
 
-    def _train_rewards(self, train: list[Encoded]) -> None:
+    def _train_rewards(self, train: Sequence[Encoded]) -> None:
         job = self.job
         pairs = self._pairs(train)
         order = np.random.default_rng([job.seed, 5]).permutation(len(pairs))
@@ -238,7 +238,7 @@ class _Run:
                 f"chance: {'wins mean little' if name == 'judge' else 'best-of-n and RL follow little but noise'}."
             )
 
-    def _pairs(self, train: list[Encoded]) -> list[Encoded]:
+    def _pairs(self, train: Sequence[Encoded]) -> Sequence[Encoded]:
         """The data's preferences, or pairs of SFT's answers, the better one by the ground truth first."""
         if self.material.pairs:
             return train

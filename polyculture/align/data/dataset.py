@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
-import numpy as np
-
-from polyculture.align.data.encoding import Encoded
+from polyculture.align.data.encoding import Encoded, EncodedExamples
+from polyculture.align.data.ragged import Ragged
 from polyculture.errors import BadInput
 
 Item = tuple[int, Encoded, Mapping[str, Any]]
@@ -20,11 +20,13 @@ class EncodedDataset:
     Args:
         examples: encoded examples.
         ref: of each example, for each completion, the reference's log-probability of every token.
+        scored_by: the fingerprint of that reference.
     """
 
-    def __init__(self, examples: Sequence[Encoded], ref: Sequence[Sequence[np.ndarray]] | None = None) -> None:
-        self.examples = list(examples)
+    def __init__(self, examples: Sequence[Encoded], ref: Ragged | None = None, scored_by: str = "") -> None:
+        self.examples = examples if isinstance(examples, EncodedExamples) else EncodedExamples(examples)
         self.ref = ref
+        self.scored_by = scored_by
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -34,10 +36,11 @@ class EncodedDataset:
 
     def lengths(self) -> list[int]:
         """Tokens of each example, its prompt counted once."""
-        return [len(example.prompt) + sum(map(len, example.completions)) for example in self.examples]
+        found: list[int] = self.examples.tokens.sizes().tolist()
+        return found
 
 
-def with_mismatched(examples: Sequence[Encoded], max_length: int, others: Sequence[Encoded] = ()) -> list[Encoded]:
+def with_mismatched(examples: Sequence[Encoded], max_length: int, others: Sequence[Encoded] = ()) -> EncodedExamples:
     """Every example with a completion of another prompt as its second: the reference point of KTO.
 
     Args:
@@ -48,17 +51,25 @@ def with_mismatched(examples: Sequence[Encoded], max_length: int, others: Sequen
     Raises:
         BadInput: all examples, and all others, have the same prompt.
     """
-    n = len(examples)
-    after: list[Encoded | None] = [None] * n  # the next example of another prompt, around the end
-    for i in reversed(range(2 * n)):  # the second time around, what lies behind the end is known
-        following = examples[(i + 1) % n]
-        after[i % n] = following if following.prompt != examples[i % n].prompt else after[(i + 1) % n]
-    if n and after[0] is None:  # there is one prompt
-        after = [next((one for one in others if one.prompt != examples[0].prompt), None)] * n
-    found = []
-    for example, other in zip(examples, after, strict=True):
+    held = examples if isinstance(examples, EncodedExamples) else EncodedExamples(examples)
+    n = len(held)
+    prompts = (held.prompt(i % n).tobytes() for i in range(n + 1 if n else 0))
+    last_of_run = [one != following for one, following in pairwise(prompts)]
+    lenders: Sequence[Encoded] = held
+    after = [0] * n  # the next example of another prompt, around the end
+    if any(last_of_run):
+        for i in reversed(range(2 * n)):  # the second time around, what lies behind the end is known
+            after[i % n] = (i + 1) % n if last_of_run[i % n] else after[(i + 1) % n]
+    elif n:  # there is one prompt
+        own = held.prompt(0).tolist()
+        other = next((one for one in others if one.prompt != own), None)
         if other is None:
             raise BadInput("this objective compares completions with those of other prompts, but there is one prompt")
-        borrowed = other.completions[0][: max(1, max_length - len(example.prompt))]
-        found.append(replace(example, completions=(example.completions[0], borrowed)))
-    return found
+        lenders = [other]
+
+    def pairs() -> Iterator[Encoded]:
+        for i, example in enumerate(held):
+            borrowed = lenders[after[i]].completions[0][: max(1, max_length - len(example.prompt))]
+            yield replace(example, completions=(example.completions[0], borrowed))
+
+    return EncodedExamples(pairs())

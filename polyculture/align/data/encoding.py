@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
+
+import numpy as np
 
 from polyculture.align.data.examples import Example, Messages, Number, Rejected, completion_text, prompt_text
+from polyculture.align.data.ragged import Ragged
 from polyculture.errors import BadInput
 from polyculture.llm.base import as_messages
-from polyculture.llm.chat import PromptReader
+from polyculture.llm.chat import PromptReader, completion_ids
 from polyculture.llm.framing import start_token
 from polyculture.progress import Progress, silent
 
@@ -35,6 +38,44 @@ class Encoded:
     place: str = ""
 
 
+class EncodedExamples(Sequence[Encoded]):
+    """Many examples, their tokens held as one array and made into lists when an example is asked for.
+
+    Args:
+        examples: may be a generator, so that they are never all there as lists.
+    """
+
+    def __init__(self, examples: Iterable[Encoded]) -> None:
+        self._rest: list[tuple[Mapping[str, Number], bool, str]] = []
+        self.tokens = Ragged(self._taken(examples), np.int32)
+
+    def _taken(self, examples: Iterable[Encoded]) -> Iterator[Sequence[list[int]]]:
+        for example in examples:
+            self._rest.append((example.numbers, example.desirable, example.place))
+            yield (example.prompt, *example.completions)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @overload
+    def __getitem__(self, index: int) -> Encoded: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Encoded]: ...
+
+    def __getitem__(self, index: int | slice) -> Any:
+        """An example; of a slice, a list of them."""
+        which = range(len(self))[index]
+        if isinstance(which, range):
+            return [self[i] for i in which]
+        prompt, *completions = (ids.tolist() for ids in self.tokens[which])
+        return Encoded(prompt, tuple(completions), *self._rest[which])
+
+    def prompt(self, index: int) -> np.ndarray:
+        """The ids of an example's prompt."""
+        return self.tokens[index][0]
+
+
 @dataclass(frozen=True)
 class Cuts:
     """What did not fit: how many prompts were cut at the start, how many completions at the end, and how many tokens.
@@ -51,6 +92,10 @@ class Cuts:
     completions: int = 0
     tokens: int = 0
 
+    def __add__(self, other: Cuts) -> Cuts:
+        prompts, completions = self.prompts + other.prompts, self.completions + other.completions
+        return Cuts(self.max_length, prompts, completions, self.tokens + other.tokens)
+
     def __str__(self) -> str:
         if not self.tokens:
             return f"nothing was cut: all fit {self.max_length} tokens"
@@ -65,8 +110,8 @@ class Encoder:
     """Turns examples into token ids.
 
     Plain prompts are tokenised as they are, with the tokenizer's special tokens; chat messages go through its chat
-    template. A completion is tokenised apart from its prompt, so that the tokens of the prompt are the same for both
-    sides of a pair, and ends with the end-of-sequence token.
+    template. A completion is tokenised apart from its prompt, as text that goes on from another, so that the prompt's
+    tokens are those that the policy will be asked with, and ends with the end-of-sequence token.
 
     Args:
         tokenizer: a transformers tokenizer.
@@ -91,7 +136,7 @@ class Encoder:
 
     def encode(
         self, examples: Sequence[Example], progress: Progress = silent
-    ) -> tuple[list[Encoded], list[Rejected], Cuts]:
+    ) -> tuple[EncodedExamples, list[Rejected], Cuts]:
         """The examples as token ids, those that can't be used any more with the reason, and what was cut.
 
         Args:
@@ -101,41 +146,41 @@ class Encoder:
         Raises:
             BadInput: the chat template refuses an example, or none is left.
         """
-        encoded: list[Encoded] = []
         rejected: list[Rejected] = []
         cut = [0, 0, 0]
-        for start in range(0, len(examples), BLOCK):
-            block = examples[start : start + BLOCK]
-            for example, prompt, completions in zip(block, self._prompts(block), self._completions(block), strict=True):
-                prompt, kept = self._fit(prompt, completions, cut)
-                row = Encoded(prompt, tuple(kept), example.numbers, example.desirable, example.place)
-                if len(kept) == 2 and kept[0] == kept[1]:
-                    reason = f"chosen and rejected are the same tokens when cut to {self.max_length}"
-                    shown = dict(zip(("chosen", "rejected"), example.texts(), strict=True))
-                    rejected.append(Rejected(example.place, reason, {"prompt": prompt_text(example.prompt), **shown}))
-                    continue
-                encoded.append(row)
-            progress("reading tokens", start + len(block), len(examples))
+        encoded = EncodedExamples(self._encoded(examples, rejected, cut, progress))
         if not encoded:
             raise BadInput(
                 f"no example is left: {rejected[0].place}: {rejected[0].reason}" if rejected else "there is no example"
             )
         return encoded, rejected, Cuts(self.max_length, *cut)
 
+    def _encoded(
+        self, examples: Sequence[Example], rejected: list[Rejected], cut: list[int], progress: Progress
+    ) -> Iterator[Encoded]:
+        for start in range(0, len(examples), BLOCK):
+            block = examples[start : start + BLOCK]
+            for example, prompt, completions in zip(block, self._prompts(block), self._completions(block), strict=True):
+                prompt, kept = self._fit(prompt, completions, cut)
+                if len(kept) == 2 and kept[0] == kept[1]:
+                    reason = f"chosen and rejected are the same tokens when cut to {self.max_length}"
+                    shown = dict(zip(("chosen", "rejected"), example.texts(), strict=True))
+                    rejected.append(Rejected(example.place, reason, {"prompt": prompt_text(example.prompt), **shown}))
+                    continue
+                yield Encoded(prompt, tuple(kept), example.numbers, example.desirable, example.place)
+            progress("reading tokens", start + len(block), len(examples))
+
     def _prompts(self, block: Sequence[Example]) -> list[list[int]]:
         reader = PromptReader(self.tokenizer, chat=False, name="the tokenizer")
-        known: dict[str, list[int]] = {}
-        found = []
-        for example in block:
-            key = repr(example.prompt)
-            if key not in known:
-                known[key] = reader.ids(example.prompt) if example.prompt else [start_token(self.tokenizer)]
-            found.append(known[key])
-        return found
+        keys = [repr(example.prompt) for example in block]
+        distinct = {key: example.prompt for key, example in zip(keys, block, strict=True) if example.prompt}
+        known = dict(zip(distinct, reader.all_ids(list(distinct.values())), strict=True))
+        return [known[key] if key in known else [start_token(self.tokenizer)] for key in keys]
 
     def _completions(self, block: Sequence[Example]) -> list[list[list[int]]]:
         texts = [self._completion(example, one) for example in block for one in example.completions]
-        ids = self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+        after = [bool(example.prompt) for example in block for _ in example.completions]
+        ids = completion_ids(self.tokenizer, texts, after)
         end = self.tokenizer.eos_token_id
         flat = iter(one if end in one[-2:] else [*one, end] for one in ids)
         return [[next(flat) for _ in example.completions] for example in block]

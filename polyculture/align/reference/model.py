@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from polyculture.align.data.dataset import EncodedDataset
 from polyculture.align.data.layout import Layout
 from polyculture.align.log_probs.forward import Abilities
+from polyculture.align.reference.fingerprint import fingerprint
 from polyculture.align.reference.scores import frozen_copy, has_adapter, reference_log_probs, without_adapter
 from polyculture.errors import BadInput
 from polyculture.llm.loading import load
@@ -19,40 +20,52 @@ from polyculture.progress import Progress, silent
 class ReferenceModel:
     """What the policy is compared with.
 
+    One that is not live is on the policy's device only while log-probabilities are computed: then it goes back to where
+    it was, and one that was loaded is let go.
+
     Args:
         policy: the model to be trained, as it is before the training and before anything wraps it.
         given: the reference, or where to load it from. None is the policy as it is now; where an adapter is trained,
             that is the policy without it.
         live: whether it will be needed during the training, not only for log-probabilities beforehand.
         dtype: to load it in.
+        autocast: gives the context that the policy is run in, so that both are computed in the same types.
 
     Raises:
         BadInput: it can't be loaded, or its vocabulary is not the policy's.
+
+    Attributes:
+        model: the live one, or None.
+        fingerprint: of what it was when log-probabilities were last asked for.
     """
 
-    def __init__(self, policy: Any, given: Any = None, *, live: bool = False, dtype: Any = "float32") -> None:
-        self.policy = policy
-        self.model: Any = None
+    def __init__(
+        self,
+        policy: Any,
+        given: Any = None,
+        *,
+        live: bool = False,
+        dtype: Any = "float32",
+        autocast: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
+    ) -> None:
+        self.policy, self.live, self.dtype, self.autocast = policy, live, dtype, autocast
         self.own_base = given is None and has_adapter(policy)
-        if given is not None:
-            model = load(given, None, dtype)[0] if isinstance(given, (str, Path)) else given
-            theirs, ours = (m.config.get_text_config().vocab_size for m in (model, policy))
-            if theirs != ours:
-                raise BadInput(
-                    f"the reference's vocabulary has {theirs} tokens and the model's {ours}; give a reference that "
-                    "shares the model's tokenizer"
-                )
-            device = next(policy.parameters()).device
+        self.fingerprint = ""
+        self.model: Any = None
+        self._given = given
+        if given is not None and not isinstance(given, (str, Path)):
+            _check_vocabulary(given, policy)
             trained = {id(parameter) for parameter in policy.parameters()}
-            shared = any(id(parameter) in trained for parameter in model.parameters())  # PEFT wraps a model in place
-            self.model = (frozen_copy(model) if shared else model.eval().requires_grad_(False)).to(device)
-        elif live and not self.own_base:
-            self.model = frozen_copy(policy)
+            if any(id(parameter) in trained for parameter in given.parameters()):  # PEFT wraps a model in place
+                self._given = frozen_copy(given) if live else frozen_copy(given).to("cpu")
+        if live and not self.own_base:
+            self.model = frozen_copy(policy) if given is None else self._loaded().eval().requires_grad_(False)
+            _to(self.model, _device(policy))
 
     @property
     def is_policy_before(self) -> bool:
         """Whether the reference is the policy as it was before training, and no copy of that is kept."""
-        return self.model is None and not self.own_base
+        return self.model is None and self._given is None and not self.own_base
 
     def shard(self, accelerator: Any, *, fsdp: bool, deepspeed: bool) -> None:
         """Shard a model in memory as the policy is going to be.
@@ -79,15 +92,16 @@ class ReferenceModel:
         elif fsdp:
             self.model = accelerator.prepare_model(self.model, evaluation_mode=True)
 
-    def running(self) -> contextlib.AbstractContextManager[Any]:
-        """The model, as a context in which it can be run."""
-        if self.model is not None:
-            return contextlib.nullcontext(self.model)
-        if self.own_base:
-            return without_adapter(self.policy)
-        raise BadInput("the reference model is not kept in memory")
+    @contextlib.contextmanager
+    def running(self) -> Iterator[Any]:
+        """A live model, as a context in which it can be run."""
+        if self.model is None and not self.own_base:
+            raise BadInput("the reference model is not kept in memory")
+        beside = without_adapter(self.policy) if self.own_base else contextlib.nullcontext(self.model)
+        with beside as model, self.autocast():
+            yield model
 
-    def score(
+    def scored(
         self,
         data: Sequence[EncodedDataset | None],
         layout: Layout,
@@ -97,11 +111,11 @@ class ReferenceModel:
         folder: Path,
         batch_size: int,
         progress: Progress = silent,
-    ) -> None:
-        """Give each data set the reference's log-probabilities, from ``folder`` where they are there already.
+    ) -> list[EncodedDataset | None]:
+        """Each data set with this reference's log-probabilities, from ``folder`` where they are there already.
 
         Args:
-            data: data sets; one that has them keeps them.
+            data: data sets; they stay as they are. One that has this reference's is given back.
             layout: how examples lie in a batch.
             abilities: of the model.
             accelerator: of the trainer; each process computes a part.
@@ -109,22 +123,77 @@ class ReferenceModel:
             batch_size: examples at once.
             progress: told the examples.
         """
-        context = contextlib.nullcontext(self.policy) if self.is_policy_before else self.running()
-        with context as model:
-            for one in data:
-                if one is not None and one.ref is None:
-                    one.ref = reference_log_probs(
+        if all(one is None or self.has_scored(one) for one in data):
+            return list(data)
+        with self._for_scoring() as model:
+            self.fingerprint = fingerprint(model)
+            return [
+                one
+                if one is None or self.has_scored(one)
+                else EncodedDataset(
+                    one.examples,
+                    reference_log_probs(
                         model,
                         one.examples,
                         layout=layout,
                         abilities=abilities,
                         folder=folder,
+                        known_as=self.fingerprint,
                         batch_size=batch_size,
                         rank=accelerator.process_index,
                         world=accelerator.num_processes,
                         share=_of_all_processes,
                         progress=progress,
-                    )
+                    ),
+                    self.fingerprint,
+                )
+                for one in data
+            ]
+
+    def has_scored(self, data: EncodedDataset) -> bool:
+        """Whether a data set has the log-probabilities of this reference."""
+        return bool(self.fingerprint) and data.ref is not None and data.scored_by == self.fingerprint
+
+    @contextlib.contextmanager
+    def _for_scoring(self) -> Iterator[Any]:
+        if self.model is not None or self.own_base:
+            with self.running() as model:
+                yield model
+            return
+        model = self.policy if self._given is None else self._loaded()
+        home = _device(model)
+        _to(model, _device(self.policy))
+        try:
+            with self.autocast():
+                yield model
+        finally:
+            if model is self._given:  # one that was loaded is let go
+                _to(model, home)
+
+    def _loaded(self) -> Any:
+        if not isinstance(self._given, (str, Path)):
+            return self._given
+        model = load(self._given, None, self.dtype)[0]
+        _check_vocabulary(model, self.policy)
+        return model
+
+
+def _check_vocabulary(model: Any, policy: Any) -> None:
+    theirs, ours = (m.config.get_text_config().vocab_size for m in (model, policy))
+    if theirs != ours:
+        raise BadInput(
+            f"the reference's vocabulary has {theirs} tokens and the model's {ours}; give a reference that "
+            "shares the model's tokenizer"
+        )
+
+
+def _device(model: Any) -> Any:
+    return next(model.parameters()).device
+
+
+def _to(model: Any, device: Any) -> None:
+    if _device(model) != device:  # quantised models, and those spread over several devices, refuse any move
+        model.to(device)
 
 
 def _of_all_processes(found: dict[int, Any]) -> dict[int, Any]:

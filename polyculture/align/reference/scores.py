@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,10 +17,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from polyculture.align.data.dataset import EncodedDataset
 from polyculture.align.data.encoding import Encoded
 from polyculture.align.data.layout import Layout
+from polyculture.align.data.ragged import Ragged
 from polyculture.align.log_probs.forward import Abilities, score_batch
+from polyculture.align.reference.fingerprint import fingerprint
 from polyculture.errors import BadInput
 from polyculture.files import atomic
 from polyculture.progress import Progress, silent
@@ -30,10 +30,9 @@ BLOCK = 2048
 """Examples of one file."""
 
 Scores = list[list[np.ndarray]]
+"""Of several examples, for each completion, the log-probability of every token."""
 Share = Callable[[dict[int, Any]], dict[int, Any]]
 """Hands what this process found to all others, and gives what all did."""
-UNTOLD = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "use_cache")
-"""Of a configuration, what says nothing of a model's numbers that its weights do not."""
 
 
 def reference_log_probs(
@@ -43,12 +42,13 @@ def reference_log_probs(
     layout: Layout,
     abilities: Abilities,
     folder: Path | None,
+    known_as: str = "",
     batch_size: int = 8,
     rank: int = 0,
     world: int = 1,
     share: Share = lambda found: found,
     progress: Progress = silent,
-) -> Scores:
+) -> Ragged:
     """Of each example, for each completion, the model's log-probability of every token, float32.
 
     Args:
@@ -56,8 +56,9 @@ def reference_log_probs(
         examples: the data.
         layout: how they lie in a batch.
         abilities: of the model.
-        folder: where they are kept; None keeps nothing. A file is found again by its content: the weights and the
-            configuration of the model, and the tokens.
+        folder: where they are kept; None keeps nothing. A file is found again by its content: what the model computes
+            (its fingerprint), and the tokens.
+        known_as: the model's fingerprint, if it was taken just now.
         batch_size: examples computed at once.
         rank: of this process.
         world: number of processes; each computes its part.
@@ -67,19 +68,18 @@ def reference_log_probs(
     Raises:
         BadInput: the reference gives a token of the data no probability, or the processes hold different models.
     """
-    fingerprint = _fingerprint(model) if folder is not None or world > 1 else ""
-    if world > 1 and len(set(share({rank: fingerprint}).values())) > 1:
+    if folder is not None or world > 1:
+        known_as = known_as or fingerprint(model)
+    if world > 1 and len(set(share({rank: known_as}).values())) > 1:
         raise BadInput(
             "the processes hold different weights of the reference; if only the first one loads them "
             "(FSDP_CPU_RAM_EFFICIENT_LOADING), let all of them"
         )
-    was_training = model.training
-    model.eval()
-    found: Scores = []
-    try:
+
+    def block_by_block() -> Iterator[list[np.ndarray]]:
         for start in range(0, len(examples), BLOCK):
             block = examples[start : start + BLOCK]
-            path = None if folder is None else folder / f"{_key(fingerprint, block)}.safetensors"
+            path = None if folder is None else folder / f"{_key(known_as, block)}.safetensors"
             held = None if path is None else _read(path, block)
             # All compute or none does: another one may not see the file, or may see it before this one does.
             if world > 1 and not all(share({rank: held is not None}).values()):
@@ -88,18 +88,26 @@ def reference_log_probs(
                 own = [i for i in range(len(block)) if i % world == rank]
                 part = share(_score(model, block, own, layout, abilities, batch_size, start, len(examples), progress))
                 held = [part[i] for i in range(len(block))]
+                _check_finite(block, held)
                 if path is not None and int(os.environ.get("LOCAL_RANK", rank)) == 0:  # machines may share no disk
                     _write(path, held)
-            found += held
+            yield from held
+
+    was_training = model.training
+    model.eval()
+    try:
+        return Ragged(block_by_block(), np.float32)
     finally:
         model.train(was_training)
-    for example, scores in zip(examples, found, strict=True):
+
+
+def _check_finite(block: Sequence[Encoded], held: Scores) -> None:
+    for example, scores in zip(block, held, strict=True):
         if not all(np.isfinite(one).all() for one in scores):
             raise BadInput(
                 f"{example.place or 'an example'}: the reference gives one of its tokens no probability (NaN or "
                 "infinite log-probability); use a reference with the same tokenizer, or drop the row"
             )
-    return found
 
 
 def frozen_copy(model: Any) -> Any:
@@ -142,37 +150,18 @@ def _score(
     total: int,
     progress: Progress,
 ) -> dict[int, list[np.ndarray]]:
-    data = EncodedDataset(block)
     device = next(model.parameters()).device
     order = sorted(own, key=lambda i: (sum(map(len, block[i].completions)) + len(block[i].prompt), i))
     found: dict[int, list[np.ndarray]] = {}
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
-        batch = {name: value.to(device) for name, value in layout([data[i] for i in rows]).items()}
+        batch = {name: value.to(device) for name, value in layout([(i, block[i], {}) for i in rows]).items()}
         with torch.no_grad():
             log_probs = score_batch(model, batch, abilities).log_probs.float().cpu().numpy()
         for b, i in enumerate(rows):
             found[i] = [log_probs[k * len(rows) + b, : len(c)].copy() for k, c in enumerate(block[i].completions)]
         progress("reference log-probabilities", done + start + len(rows), total)
     return found
-
-
-def _fingerprint(model: Any) -> str:
-    """A hash of what a model computes: its configuration and its weights, an adapter's unless it is switched off."""
-    import xxhash
-
-    switched = [module.disable_adapters for module in model.modules() if hasattr(module, "disable_adapters")]
-    off = bool(switched) and all(switched)
-    core = model.get_base_model() if hasattr(model, "get_base_model") else model
-    told = {name: value for name, value in core.config.to_dict().items() if name not in UNTOLD}
-    digest = xxhash.xxh3_128(f"{type(core).__name__} {json.dumps(told, sort_keys=True, default=str)}".encode())
-    for name, parameter in sorted(model.named_parameters()):
-        if off and (".lora_" in name or ".modules_to_save." in name):
-            continue
-        plain = name.removeprefix("base_model.model.").replace(".base_layer", "").replace(".original_module", "")
-        digest.update(plain.encode())
-        digest.update(parameter.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy())
-    return str(digest.hexdigest())
 
 
 def _key(fingerprint: str, block: Sequence[Encoded]) -> str:
@@ -206,7 +195,7 @@ def _read(path: Path, block: Sequence[Encoded]) -> Scores | None:
         values = load_file(path)["log_probs"]
     except (SafetensorError, KeyError, OSError):
         return None
-    if len(values) != sum(lengths):
+    if values.shape != (sum(lengths),) or not np.isfinite(values).all():
         return None
     flat = iter(np.split(values, np.cumsum(lengths)[:-1]))
     return [[next(flat) for _ in example.completions] for example in block]

@@ -101,8 +101,9 @@ class SamplingTrainer(AlignmentTrainer):
             model, objective, args, train_dataset, eval_dataset, processing_class, reference=reference, **alignment
         )
         self._check()
-        if self.reference.model is None and not self.reference.own_base:
-            self.reference = ReferenceModel(self.model, live=True)
+        if not self.reference.live:  # the objective needs none, but the target does
+            dtype, autocast = alignment.get("dtype", "float32"), self.accelerator.autocast
+            self.reference = ReferenceModel(self.model, reference, live=True, dtype=dtype, autocast=autocast)
         self.data_collator: Any = _prompts  # type: ignore[assignment]
         self._estimates: dict[str, list[float]] = {}
         self._refresh: ProposalRefresh | None = None

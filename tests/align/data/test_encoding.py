@@ -9,7 +9,7 @@ import pytest
 from polyculture.align.data.encoding import Encoder
 from polyculture.align.data.examples import Example
 from polyculture.errors import BadInput
-from tests.tiny_models import train_tokenizer
+from tests.tiny_models import TEXTS, train_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +82,53 @@ def test_a_template_that_writes_the_prompt_differently_is_refused() -> None:
     example = Example([{"role": "user", "content": "Hi"}], ([{"role": "assistant", "content": "Yes"}],), "row 3")
     with pytest.raises(BadInput, match="row 3: with the answer, the chat template writes the prompt differently"):
         Encoder(tokenizer).encode([example])
+
+
+def sentencepiece(prefix: str) -> Any:
+    """A tokenizer that writes a space before every text, as Llama 2's and Mistral's do."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    made = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
+    if prefix == "normalizer":
+        made.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    else:
+        made.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=prefix, split=False)
+    made.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    special = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    made.train_from_iterator(
+        [word for text in TEXTS for word in text.split()],
+        trainers.BpeTrainer(vocab_size=500, special_tokens=special, show_progress=False),
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+
+
+@pytest.mark.parametrize("prefix", ["normalizer", "always", "first"])
+@pytest.mark.parametrize("completion", ["wheat", " wheat", "\nwheat", "  42", "</s>"])
+def test_a_completion_goes_on_from_its_prompt_without_a_space_of_the_tokenizers_own(
+    prefix: str, completion: str
+) -> None:
+    tokenizer = sentencepiece(prefix)
+    prompt = "A: ["
+    (row,), _, _ = Encoder(tokenizer).encode([Example(prompt, (completion,))])
+    whole = tokenizer(prompt + completion, add_special_tokens=False)["input_ids"]
+    assert row.prompt + row.completions[0] == [*whole, tokenizer.eos_token_id][: len(whole) + (completion != "</s>")]
+
+
+def test_a_completion_without_a_prompt_begins_a_text() -> None:
+    tokenizer = sentencepiece("always")
+    (row,), _, _ = Encoder(tokenizer).encode([Example("", ("wheat",))])
+    assert row.completions[0][:-1] == tokenizer("wheat", add_special_tokens=False)["input_ids"]
+
+
+def test_a_text_that_a_template_wrote_does_not_begin_twice(tokenizer: Any) -> None:
+    (row,), _, _ = Encoder(tokenizer).encode([Example("<s><|user|>Hi<|end|><|assistant|>", ("Yes",))])
+    assert tokenizer.decode(row.prompt) == "<s><|user|>Hi<|end|><|assistant|>"
+
+
+def test_prompts_are_encoded_together_as_they_are_one_by_one(tokenizer: Any) -> None:
+    chat = [{"role": "user", "content": "Hi é 漢字 🌾"}]
+    asked = ["A field", chat, "", "A field", "<s>x"]
+    rows, _, _ = Encoder(tokenizer).encode([Example(prompt, (" a",)) for prompt in asked])
+    alone = [Encoder(tokenizer).encode([Example(prompt, (" a",))])[0][0] for prompt in asked]
+    assert list(rows) == alone
