@@ -12,6 +12,11 @@ interval, -.0009 to .169, just contains 0. Compared at the first whole step past
 at .83 and TDPO2 at .82, it was .106, .020 to .193; that comparison favours the slower method, so it is not the one that
 is kept.
 
+We looked for an error and found none. Rate, pairs and start are the same for all, and the divergences that are reported
+are those that the loss is given. The gain is reached early, after 10 to 13 steps by DPO and 11 to 17 by TDPO2 (four
+seeds), when Adam still moves every entry of the table by about its rate, whatever the loss: the methods are not far
+from each other there. DPO has lost about half a nat of entropy, and TDPO2 a sixth less.
+
 Controls: with alpha = 0 TDPO2 must take DPO's steps to the last bit, and from coin-flip labels no method may gain
 reward.
 
@@ -29,7 +34,7 @@ from polyculture.align.objective import Objective
 from polyculture.reproductions.enumerable_sequences import Trace, Trainer, Worlds, covers_zero
 from polyculture.reproductions.finding import Curve, Finding, Interval, Plot, Scale
 
-GAIN, LATER = 0.8, 1.6
+GAIN = 0.8
 MEASURES = {
     "kl_chosen": "divergence along chosen",
     "kl_rejected": "divergence along rejected",
@@ -61,9 +66,6 @@ def reproduce(*, scale: Scale = "smoke", seed: int = 0) -> Finding:
         f"TDPO2 less DPO, {label}": Interval.of(matched["TDPO2"][name] - matched["DPO"][name])
         for name, label in MEASURES.items()
     }
-    later = [traces[name].when_gained(LATER, "entropy") for name in ("TDPO2", "DPO")]
-    if not np.isnan(later).any():
-        less[f"TDPO2 less DPO, entropy at reward gain {LATER:g}"] = Interval.of(later[0] - later[1])
     narrower = Interval.of(matched["TDPO1"]["difference"] - matched["DPO"]["difference"])
     values = {
         f"{method}, {label}": Interval.of(held[name])
@@ -105,7 +107,6 @@ def reproduce(*, scale: Scale = "smoke", seed: int = 0) -> Finding:
         plot=_plot(traces),
         notes=(
             "Compared where the gain is first reached, between two steps; in as many steps TDPO2 ends lower than DPO.",
-            f"The entropy at reward gain {LATER:g} is there for the reader; nothing is asserted of it.",
             "Of TDPO1 only the smaller difference of the divergences is claimed: it may diverge more than DPO.",
         ),
     )

@@ -22,6 +22,7 @@ from polyculture.errors import BadInput
 from polyculture.files import locked, write_json
 from polyculture.progress import Progress, silent
 from polyculture.reproductions.finding import Curve, Interval, Plot
+from polyculture.reproductions.run import one_thread
 from polyculture.studies.only_if_tasks import Task
 from polyculture.studies.sequence_models import Coding, Training, train
 
@@ -308,7 +309,9 @@ def _one_by_one(
             def tell(step: int, what: str = what) -> None:
                 progress(what, step, training.steps)
 
-            cell = run_cell(task, n, budget, seed, training, test_size=test_size, control=control, tell=tell)
+            # The encoder is too small for two threads.
+            with one_thread() if training.model == "encoder" else nullcontext():
+                cell = run_cell(task, n, budget, seed, training, test_size=test_size, control=control, tell=tell)
             yield (key, seed), cell
         progress(what, training.steps, training.steps)
 

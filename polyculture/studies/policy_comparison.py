@@ -1,8 +1,10 @@
 """Policies compared: how often they win, in and out of distribution, and how varied they are for one input and across.
 
 "Understanding the Effects of RLHF on LLM Generalisation and Diversity" (2023), Sections 4 and 5. Intervals of what is a
-mean over inputs are 95 % bootstrap intervals over inputs, of differences paired by input. Diversity across inputs is of
-the j-th output of every input; the paper takes j = 1, here it is the mean over all j, with Student's interval.
+mean over inputs are 95 % bootstrap intervals over inputs, of differences paired by input; where there are fewer than
+FEW inputs, for which those are too narrow, they reach at least as far as Student's. Diversity across inputs is of the
+j-th output of every input; the paper takes j = 1, here it is the mean over all j, with Student's interval, which is
+over draws of outputs for these inputs and says nothing of other inputs.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ NGRAMS = 5
 """The longest n-grams of the paper's metrics."""
 LENGTHENED = 1.1
 """Outputs this many times as long are said to be longer."""
+FEW = 20
+"""Inputs below which a bootstrap interval is not trusted."""
 BLOCK = 2**20
 """Values resampled at once."""
 SFT, BEST = "SFT", "best-of-n"
@@ -207,8 +211,7 @@ def mean(values: np.ndarray, *, seed: int = 0) -> Estimate:
     held = held[~np.isnan(held)]
     if not held.size:
         return Estimate(math.nan, math.nan, math.nan)
-    low, high = np.quantile(_resampled_means(held, np.random.default_rng(seed)), [0.025, 0.975])
-    return Estimate(float(held.mean()), float(low), float(high))
+    return _estimate(float(held.mean()), _resampled_means(held, np.random.default_rng(seed)), [held])
 
 
 def over_draws(values: np.ndarray) -> Estimate:
@@ -236,8 +239,19 @@ def difference_of_means(a: np.ndarray, b: np.ndarray, *, seed: int = 0) -> Estim
     """
     rng = np.random.default_rng(seed)
     drawn = _resampled_means(a, rng) - _resampled_means(b, rng)
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return Estimate(float(a.mean() - b.mean()), float(low), float(high))
+    return _estimate(float(a.mean() - b.mean()), drawn, [a, b])
+
+
+def _estimate(value: float, drawn: np.ndarray, samples: Sequence[np.ndarray]) -> Estimate:
+    """A value with the interval of its resamples, or where a sample is small with Student's if that is wider."""
+    low, high = (float(end) for end in np.quantile(drawn, [0.025, 0.975]))
+    fewest = min(len(sample) for sample in samples)
+    if 2 <= fewest < FEW:
+        from scipy.stats import t
+
+        half = float(t.ppf(0.975, fewest - 1) * math.sqrt(sum(held.var(ddof=1) / len(held) for held in samples)))
+        low, high = min(low, value - half), max(high, value + half)
+    return Estimate(value, low, high)
 
 
 def _resampled_means(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:

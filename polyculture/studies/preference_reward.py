@@ -168,6 +168,8 @@ def train_reward_model(
         "seconds": round(time.time() - started, 3),
     }
     write_json(out / SUMMARY, summary)
+    if stop.asked:  # during the last step: what is done is kept, but nothing else should begin
+        raise KeyboardInterrupt
     return summary
 
 

@@ -12,6 +12,7 @@ from SFT. Best-of-n is at most log n - (n - 1) / n nats away.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -33,6 +34,7 @@ from polyculture.errors import BadInput
 from polyculture.files import locked, write_json
 from polyculture.llm.loading import load, on_device
 from polyculture.progress import Progress, silent
+from polyculture.reproductions.run import one_thread
 from polyculture.studies.best_of_n import best_of_n
 from polyculture.studies.policy_comparison import (
     BEST,
@@ -78,7 +80,8 @@ def run_study(job: RLHFStudy, progress: Progress = silent) -> Found:
         RunLocked: another process works in the folder.
         KeyboardInterrupt: it was asked to stop; what is done is kept.
     """
-    with locked(job.out):
+    # Two threads on a model of ninety thousand weights mostly wait for each other.
+    with locked(job.out), one_thread() if job.model == TINY else contextlib.nullcontext():
         open_run(job.out, job.settings(), fresh=job.fresh)
         found = _Run(job, progress).found()
         write_json(job.out / SUMMARY, found.to_dict())
@@ -130,7 +133,7 @@ class _Run:
         policies = self._measured(outputs, coefficients)
         rl = nearest_to_best_of_n(policies, job.control)
         control = None
-        if job.control is not None and job.control not in job.kl:
+        if job.control is not None:
             name = f"RL, KL {job.control:g}"
             control = name, control_differences(policies, name)
         best, learned = (policies[name].measured["inside"].wins.mean() for name in (BEST, rl))

@@ -116,8 +116,12 @@ class RLHFStudy:
     def __post_init__(self) -> None:
         if self.samples < 2 or self.prompts < 2 or self.best_of < 2:
             raise BadInput("the study needs 2 prompts, 2 samples of each and best of 2, or more")
-        if not self.kl or any(not b > 0 for b in self.kl):
-            raise BadInput(f"KL coefficients should be one or more numbers above 0, not {self.kl}")
+        if not self.kl or any(not 0 < b < float("inf") for b in self.kl):
+            raise BadInput(f"KL coefficients should be one or more finite numbers above 0, not {self.kl}")
+        if self.control in self.kl:
+            raise BadInput(
+                f"the control's KL coefficient {self.control:g} is also one of those studied; give another, or none"
+            )
         if self.pool is not None and self.pool < self.best_of:
             raise BadInput(f"a pool of {self.pool} answers is smaller than best of {self.best_of}; make it larger")
         if not self.temperature > 0 or not 0 < self.top_p <= 1:

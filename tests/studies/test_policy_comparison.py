@@ -19,6 +19,7 @@ from polyculture.studies.policy_comparison import (
     Policy,
     claims_of,
     control_differences,
+    difference_of_means,
     length_notes,
     mean,
     nearest_to_best_of_n,
@@ -75,6 +76,13 @@ def test_intervals() -> None:
     assert over_draws(np.array([1.0, 2.0, 3.0])).low == pytest.approx(2 - 2.4841, abs=1e-3)
     assert over_draws(np.array([2.0])) == Estimate(2.0, 2.0, 2.0)
     assert str(Estimate(1e-17, -1e-18, 0.25)) == "0 [0, 0.25]" and Estimate(1e-17, 1e-18, 1e-16).sign == 0
+
+
+def test_a_few_inputs_that_agree_show_nothing() -> None:
+    assert mean(np.array([-0.0133, -0.0142, -0.04])).sign == 0, "the bootstrap alone stays below 0"
+    few, many = np.array([0.1, 0.2, 0.6]), np.linspace(-0.1, 0.1, 50)
+    assert difference_of_means(few, many).sign == 0
+    assert mean(np.full(3, 0.5)) == Estimate(0.5, 0.5, 0.5) and mean(np.array([0.5])).low == 0.5
 
 
 def test_claims_are_differences_with_a_verdict() -> None:

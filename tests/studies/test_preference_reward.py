@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,20 @@ def test_a_score_does_not_depend_on_what_it_is_batched_with(trained: tuple[Path,
 def test_ties_count_half(trained: tuple[Path, dict[str, Any]]) -> None:
     same = Encoded([5], ([40, END], [40, END]), {})
     assert RewardModel(trained[0]).accuracy([same]) == 0.5
+
+
+def test_asked_to_stop_in_its_last_step_it_keeps_the_model_and_stops(tmp_path: Path) -> None:
+    base = save_tiny_model(tmp_path / "base", width=16)
+
+    def stop(what: str, done: int, total: int) -> None:
+        if done == total:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train_reward_model(
+            base, pairs(8), tmp_path / "run", training=Training(steps=2, batch_size=8), pad=PAD, progress=stop
+        )
+    assert (tmp_path / "run" / "summary.json").exists() and (tmp_path / "run" / "model" / "config.json").exists()
 
 
 def test_a_loss_that_is_not_finite_is_refused(tmp_path: Path) -> None:

@@ -166,7 +166,9 @@ def test_what_can_not_be_compared_is_refused(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"samples": 1}, "2 samples of each"),
-        ({"kl": ()}, "one or more numbers above 0"),
+        ({"kl": ()}, "one or more finite numbers above 0"),
+        ({"kl": (float("inf"),)}, "finite numbers above 0"),
+        ({"kl": (0.5, 9.0), "control": 9.0}, "control's KL coefficient 9 is also one of those studied"),
         ({"pool": 1}, "smaller than best of 2"),
         ({"temperature": 0.0}, "greedy outputs have no diversity"),
     ],
