@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
+from polyculture.align.data.encoding import Encoded
 from polyculture.align.mixture import Mixture, parse_objective
 from polyculture.align.objective import Loss, Objective
 from polyculture.errors import BadInput
@@ -97,11 +99,54 @@ def switch_off_dropout(model: nn.Module) -> None:
     """Set every dropout rate to 0, and other noise: policy and reference are compared on the same footing.
 
     Args:
-        model: is changed; its configuration is not.
+        model: is changed; the configuration that is saved with it is not.
     """
+    quiet: dict[int, Any] = {}
     for module in model.modules():
         if isinstance(module, _DropoutNd):
             module.p = 0.0
-        for name, value in list(vars(module).items()):  # rates that models keep as numbers and hand to functions
-            if isinstance(value, float) and any(part in name for part in RANDOM):
-                setattr(module, name, 0.0)
+        _set_noise_off(module)  # rates that models keep as numbers and hand to functions
+        config = vars(module).get("config")  # layers that look their rates up at each pass
+        if config is not None and not hasattr(module, "save_pretrained"):
+            if id(config) not in quiet:
+                quiet[id(config)] = copy.copy(config)
+                _set_noise_off(quiet[id(config)])
+            if vars(quiet[id(config)]) != vars(config):
+                module.config = quiet[id(config)]
+
+
+def vocabulary_of(model: Any) -> int:
+    """How many tokens a model has; it may be more than its tokenizer has.
+
+    Args:
+        model: a transformers model, before an adapter is put on it.
+    """
+    embedding = model.get_input_embeddings()
+    rows = len(getattr(embedding, "weight", ()))  # DeepSpeed may have them elsewhere
+    return max(rows, int(model.config.get_text_config().vocab_size))
+
+
+def check_tokens(examples: Iterable[Encoded], vocabulary: int, decode: Callable[[list[int]], str]) -> None:
+    """Check that a model has every token of the data: on a GPU, one that it has not ends the process without a word.
+
+    Args:
+        examples: the data.
+        vocabulary: how many tokens the model has.
+        decode: a tokenizer's.
+
+    Raises:
+        BadInput: it has not.
+    """
+    for example in examples:
+        highest = max(max(ids, default=0) for ids in (example.prompt, *example.completions))
+        if highest >= vocabulary:
+            raise BadInput(
+                f"{example.place or 'an example'}: token {highest} ('{decode([highest])}') is beyond the {vocabulary} "
+                "that the model has; use the tokenizer that belongs to it, or resize_token_embeddings of the model"
+            )
+
+
+def _set_noise_off(held: Any) -> None:
+    for name, value in list(vars(held).items()):
+        if isinstance(value, float) and any(part in name for part in RANDOM):
+            setattr(held, name, 0.0)

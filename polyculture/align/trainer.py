@@ -16,24 +16,31 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save
-from torch import Tensor
 from transformers import Trainer, TrainingArguments
 
 from polyculture.align.data.dataset import EncodedDataset, with_mismatched
 from polyculture.align.data.encoding import Cuts, Encoded, Encoder
 from polyculture.align.data.examples import Rejected, read_examples
 from polyculture.align.data.layout import Layout
-from polyculture.align.failures import not_finite
-from polyculture.align.log_probs.forward import probe, score_batch
+from polyculture.align.failures import check_gradient, check_loss
+from polyculture.align.log_probs.forward import balance_weight, probe, score_batch
 from polyculture.align.log_probs.given import inputs_of
 from polyculture.align.mixture import Mixture
 from polyculture.align.modifiers import wpo_weights
 from polyculture.align.objective import Loss, Objective
-from polyculture.align.order import SeededLengthSampler
-from polyculture.align.preparation import as_objective, check_joined, fitting_length, switch_off_dropout
+from polyculture.align.order import train_sampler
+from polyculture.align.pooled import PooledMeans
+from polyculture.align.preparation import (
+    as_objective,
+    check_joined,
+    check_tokens,
+    fitting_length,
+    switch_off_dropout,
+    vocabulary_of,
+)
 from polyculture.align.reference.model import ReferenceModel
 from polyculture.align.reference.refresh import ReferenceRefresh
-from polyculture.align.training_metrics import MetricSums, own_examples
+from polyculture.align.training_metrics import MetricSums, counts, own_examples
 from polyculture.align.watching.callback import Watch, WatchCallback
 from polyculture.align.watching.samples import pad_token
 from polyculture.errors import BadInput
@@ -80,10 +87,15 @@ class AlignmentTrainer(Trainer):
         BadInput: the data don't fit the objective; a model in memory has no tokenizer; the reference can't be used;
             launched processes did not join.
 
+    A mixture of experts whose configuration says ``output_router_logits`` is trained on its load-balancing loss too, as
+    in transformers' own training: ``router_aux_loss_coef`` times the mean of the batches' losses, weighted by their
+    examples.
+
     Attributes:
         rejected: rows that can't be trained on, with the reason.
         cuts: what did not fit ``max_length``.
         abilities: whether prompts are shared and the head is replaced.
+        vocabulary: tokens that the model has.
     """
 
     loss_is_scaled_for_ga = True
@@ -121,11 +133,13 @@ class AlignmentTrainer(Trainer):
         args = args or TrainingArguments(output_dir="aligned")
         args.remove_unused_columns = False  # the rows are encoded here; none of their columns goes to the model
         args.max_grad_norm = args.max_grad_norm or math.inf  # clips nothing, but is computed and looked at
+        args._n_gpu = min(args.n_gpu, 1)  # nn.DataParallel would tear our batches apart; processes do it right
         if not isinstance(model, (str, Path)) and processing_class is None:
             raise BadInput("a model in memory needs its tokenizer: give processing_class=tokenizer")
         if isinstance(model, (str, Path)):
             model, processing_class = load(model, processing_class, dtype)
         self.max_length = fitting_length(model, max_length)
+        self.vocabulary = vocabulary_of(model)
         if peft_config is not None:
             from polyculture.errors import need
 
@@ -155,11 +169,13 @@ class AlignmentTrainer(Trainer):
             **trainer,
         )
         check_joined(self.accelerator.num_processes)
-        args._n_gpu = min(args.n_gpu, 1)  # nn.DataParallel would tear our batches apart; processes do it right
         self.abilities = probe(self.model, self.model.config.get_text_config().vocab_size, 2 * self.max_length)
         self.layout = self.data_collator = Layout(self.layout.pad, share=share_prompts and self.abilities.share_prompts)
         self._metrics = {"train": MetricSums(), "eval": MetricSums()}
         self._judged: Any = None
+        self._means = PooledMeans()
+        self.add_callback(self._means)
+        self._balance = balance_weight(self.model)
         self._live = self.objective.needs_vocabulary or refresh is not None
         beside = self._live or (watch is not None and watch.divergence)
         autocast = self.accelerator.autocast
@@ -200,13 +216,9 @@ class AlignmentTrainer(Trainer):
             rows, kind, columns=self.objective.columns, source=source, name=self.objective.name
         )
         encoded, same, cuts = self.encoder.encode(examples, progress)
+        check_tokens(encoded, self.vocabulary, self.encoder.tokenizer.decode)
         self.rejected += [*rejected, *same]
-        self.cuts = Cuts(
-            self.max_length,
-            self.cuts.prompts + cuts.prompts,
-            self.cuts.completions + cuts.completions,
-            self.cuts.tokens + cuts.tokens,
-        )
+        self.cuts += cuts
         if kind == "labels" and {"kl_policy", "kl_ref"} & set(self.objective.needs):
             encoded = with_mismatched(encoded, self.max_length, self._borrow_from)
             self._borrow_from = self._borrow_from or encoded  # of the training data, which come first
@@ -245,18 +257,13 @@ class AlignmentTrainer(Trainer):
         )
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        if self.args.train_sampling_strategy == "group_by_length" and isinstance(self.train_dataset, EncodedDataset):
-            size = self.args.train_batch_size * self.args.gradient_accumulation_steps
-            seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-            return SeededLengthSampler(size, self.train_dataset.lengths(), seed)
-        return super()._get_train_sampler(train_dataset)
+        return train_sampler(self.args, self.train_dataset) or super()._get_train_sampler(train_dataset)
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> None:
+        return None  # in order; transformers would group by length here too, but reads other data
 
     def compute_loss(
-        self,
-        model: Any,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: Any = None,
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """The batch's part of the mean loss over all examples of the step.
 
@@ -269,35 +276,40 @@ class AlignmentTrainer(Trainer):
             self.abilities,
             statistics=("log_sum_sq",) if self.wpo else (),
             reference=self.reference.running if self._live else None,
+            balance=self._balance > 0,
         )
         given = inputs_of(self.objective.kind, passed, inputs, ld_alpha=self.ld_alpha)
         weights = None
         if self.wpo and passed.statistics is not None:
             weights = wpo_weights(passed.log_probs, passed.statistics["log_sum_sq"], inputs["mask"])
-        counts = self.counts([inputs]) if num_items_in_batch is None else num_items_in_batch
-        examples, tokens = counts.tolist()
-        loss = self.objective.total(given, examples, tokens, weights=weights)
+        # Accelerate fills an epoch's last batch up with examples that have been: they are computed, and count nothing.
+        size = len(inputs["index"])
+        own = inputs.get("own", size) if model.training else own_examples(self.accelerator, size)
+        given = {name: values[:own] for name, values in given.items()}
+        weights = None if weights is None else weights[:own]
+        counted = counts([{**inputs, "own": own}]) if num_items_in_batch is None else num_items_in_batch
+        examples, tokens = counted.tolist()
+        objective = self._means.fill(self.objective, given, self.accelerator, training=model.training)
+        loss = objective.total(given, examples, tokens, weights=weights) if own else passed.log_probs[:0].sum()
+        metrics = self._metrics["train" if model.training else "eval"]
+        metrics.add(self.objective, given)
+        if not model.training:
+            metrics.add_losses(objective, given, own, weights)
+        if passed.balance is not None:
+            loss = loss + self._balance * passed.balance * (own / max(examples, 1))
+            metrics.add_mean("aux_loss", passed.balance, own)
         self._check_finite(loss, inputs)
-        if model.training:
-            self._metrics["train"].add(self.objective, given)
-            loss = loss * self.accelerator.num_processes  # DDP and FSDP average over processes; the counts are of all
-        else:
-            own = own_examples(self.accelerator, len(inputs["index"]))
-            self._metrics["eval"].add(self.objective, given, own)
-            self._metrics["eval"].add_losses(self.objective, given, own, weights)
+        # DDP and FSDP average over processes; the counts are of all.
+        loss = loss * self.accelerator.num_processes if model.training else loss
         return (loss, {}) if return_outputs else loss
-
-    def counts(self, batches: Sequence[Mapping[str, Any]]) -> Tensor:
-        """(2,) examples of the batches, and the tokens of their first completions."""
-        examples = sum(len(batch["index"]) for batch in batches)
-        tokens = sum(int(batch["mask"][: len(batch["index"])].sum()) for batch in batches)
-        return torch.tensor([examples, tokens], dtype=torch.float64)
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
         if not batch_samples:
             return None
-        own = self.counts(batch_samples).to(device, torch.float32)
-        return self.accelerator.reduce(own, reduction="sum") if self.accelerator.num_processes > 1 else own
+        last = batch_samples[-1]
+        last["own"] = own_examples(self.accelerator, len(last["index"]))
+        found = counts(batch_samples).to(device, torch.float32)
+        return self.accelerator.reduce(found, reduction="sum") if self.accelerator.num_processes > 1 else found
 
     def prediction_step(
         self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: list[str] | None = None
@@ -375,19 +387,13 @@ class AlignmentTrainer(Trainer):
         if self.refresh is not None:
             self.reference.model.load_state_dict(load_file(kept))
 
-    def _check_finite(self, loss: Tensor, inputs: Mapping[str, Any]) -> None:
-        if not bool(torch.isfinite(loss)):
-            data = self.train_dataset if self._judged is None else self._judged
-            rows = [data.examples[i] for i in inputs["index"].tolist()] if isinstance(data, EncodedDataset) else []
-            step, folder = self.state.global_step + 1, Path(self.args.output_dir)
-            raise not_finite(float(loss.detach()), rows, step, folder, self.processing_class.decode)
+    def _check_finite(self, loss: torch.Tensor, inputs: Mapping[str, Any]) -> None:
+        data = self.train_dataset if self._judged is None else self._judged
+        folder, decode = Path(self.args.output_dir), self.processing_class.decode
+        check_loss(loss, inputs, data, step=self.state.global_step + 1, folder=folder, decode=decode)
 
     def _clip_grad_norm(self, model: Any) -> Any:
         norm = super()._clip_grad_norm(model)
-        scaled = self.accelerator.scaler is not None  # float16: the scaler leaves such a step out, and scales less
-        if norm is not None and not scaled and not bool(torch.isfinite(torch.as_tensor(norm))):
-            raise BadInput(
-                f"the gradient is not finite at step {self.state.global_step + 1}, though the loss is; lower the "
-                "learning rate or train in a wider type; the last checkpoint is as it was"
-            )
+        if self.accelerator.scaler is None:  # of float16: it leaves such a step out, and scales less
+            check_gradient(norm, self.state.global_step + 1)
         return norm

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,15 +22,13 @@ class MetricSums:
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
 
-    def add(self, objective: Objective | Mixture, given: Mapping[str, Tensor], own: int | None = None) -> None:
+    def add(self, objective: Objective | Mixture, given: Mapping[str, Tensor]) -> None:
         """Add a batch.
 
         Args:
             objective: whose implicit rewards are measured.
             given: the inputs of the batch.
-            own: how many of its examples count, the first ones; None is all.
         """
-        given = {name: values[:own] for name, values in given.items()}
         found: dict[str, Tensor] = {}
         rewards = objective.rewards(given)
         if rewards is not None:
@@ -61,15 +59,25 @@ class MetricSums:
         Args:
             objective: whose losses.
             given: the inputs of the batch.
-            own: how many of its examples count, the first ones.
+            own: how many examples it has; there may be none, so that every process has the same metrics.
             weights: (B,) what each example's losses are multiplied by.
         """
         for number, (weight, part) in enumerate(
             objective.parts if isinstance(objective, Mixture) else [(1, objective)]
         ):
-            losses = weight * (part(given) if weights is None else part(given) * weights)
-            per_token = part.traits.per == "token"
-            self._add(f"{LOSS}{number}", losses[:own], given["tokens_chosen"][:own].sum() if per_token else own)
+            losses = weight * part(given) if own else next(iter(given.values())).new_zeros(0)
+            count = given["tokens_chosen"].sum() if part.traits.per == "token" else own
+            self._add(f"{LOSS}{number}", losses if weights is None else losses * weights, count)
+
+    def add_mean(self, name: str, mean: Tensor, count: int) -> None:
+        """Add what is a mean already.
+
+        Args:
+            name: of the metric.
+            mean: a scalar.
+            count: of how many examples it is.
+        """
+        self._add(name, mean * count, count)
 
     def means(self, accelerator: Any) -> dict[str, float]:
         """The means over all processes; the sums begin anew. Every process must ask, and have the same metrics.
@@ -95,8 +103,19 @@ class MetricSums:
         self._sums[name] = self._sums[name] + pair if name in self._sums else pair
 
 
+def counts(batches: Sequence[Mapping[str, Any]]) -> Tensor:
+    """(2,) float64: the examples of batches, and the tokens of their first completions.
+
+    Args:
+        batches: that a layout made; of one with ``own`` only so many examples count, the first ones.
+    """
+    own = [batch.get("own", len(batch["index"])) for batch in batches]
+    tokens = sum(int(batch["mask"][:n].sum()) for n, batch in zip(own, batches, strict=True))
+    return torch.tensor([sum(own), tokens], dtype=torch.float64)
+
+
 def own_examples(accelerator: Any, size: int) -> int:
-    """How many of a held-out batch's examples are new: accelerate fills the last one up with some that have been.
+    """How many of a batch's examples are new: accelerate fills an epoch's last one up with some that have been.
 
     Args:
         accelerator: of the trainer, in the midst of its batches.

@@ -204,9 +204,12 @@ def test_other_rows_can_be_judged_while_the_reference_is_there(
 
 def test_batches_can_be_grouped_by_length(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:
     rows = [{**row, "chosen": row["chosen"] + " and rye" * (i % 5)} for i, row in enumerate(preferences)]
-    trained = trainer(tiny_model, rows, tmp_path, args={"train_sampling_strategy": "group_by_length"})
+    grouped = {"train_sampling_strategy": "group_by_length", "eval_strategy": "steps", "eval_steps": 1}
+    trained = trainer(tiny_model, rows, tmp_path, args=grouped, held_out=preferences[:3])
     trained.train()
-    assert len(losses(trained)) == 3
+    assert len(losses(trained)) == 3 and sum("eval_loss" in row for row in trained.state.log_history) == 3
+    with pytest.raises(BadInput, match="use group_by_length"):
+        trainer(tiny_model, rows, tmp_path, args={"train_sampling_strategy": "batch_rebalance"}).train()
 
 
 def test_a_watch_does_not_swallow_the_log_of_its_step(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:
@@ -293,6 +296,20 @@ def test_dropout_that_a_model_keeps_as_a_number_is_off_too(tiny_model: str) -> N
     assert model.model.layers[0].self_attn.attention_dropout == 0.3
     switch_off_dropout(model)
     assert model.model.layers[0].self_attn.attention_dropout == 0.0
+
+
+def test_dropout_that_layers_look_up_is_off_too() -> None:
+    from transformers import FalconConfig, FalconForCausalLM
+
+    config = FalconConfig(
+        vocab_size=64, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, hidden_dropout=0.5,
+        attention_dropout=0.5,
+    )  # fmt: skip
+    model = FalconForCausalLM(config).train()
+    switch_off_dropout(model)
+    ids = torch.arange(20)[None]
+    assert torch.equal(model(input_ids=ids).logits, model(input_ids=ids).logits)
+    assert model.config.hidden_dropout == 0.5  # as it is saved
 
 
 def test_nothing_random_is_left() -> None:
@@ -413,3 +430,69 @@ def test_a_checkpoint_at_the_end_of_an_epoch_has_its_line_in_the_log(
     trained = trainer(tiny_model, preferences, tmp_path, args=args, callbacks=[LogAtCheckpoints()])
     trained.train()
     assert [row["step"] for row in trained.state.log_history if "loss" in row] == [3, 6]
+
+
+def test_a_token_that_the_model_lacks_is_named(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model, tokenizer = (kind.from_pretrained(tiny_model) for kind in (AutoModelForCausalLM, AutoTokenizer))
+    tokenizer.add_tokens(["planted"])
+    rows = [*preferences[:3], {**preferences[3], "chosen": "It is planted."}]
+    with pytest.raises(BadInput, match=r"row 4: token 384 \('planted'\) is beyond the 384 that the model has"):
+        trainer(model, rows, tmp_path, processing_class=tokenizer)
+    model.resize_token_embeddings(512)  # padded beyond the tokenizer
+    padded = trainer(model, rows, tmp_path, processing_class=tokenizer)
+    padded.train()
+    assert losses(padded)[0] == pytest.approx(0.693147, abs=1e-5) and losses(padded)[-1] < losses(padded)[0]
+
+
+def test_two_visible_gpus_do_not_double_the_batch(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:
+    from transformers import TrainingArguments
+
+    args = TrainingArguments(str(tmp_path), use_cpu=True, report_to=[], per_device_train_batch_size=4)
+    assert args.device.type == "cpu"
+    args._n_gpu = 2
+    plain = AlignmentTrainer(tiny_model, "dpo", args, preferences, max_length=64)
+    assert plain._train_batch_size == 4 and plain.args.n_gpu == 1
+
+
+def load_balance(router_logits: Any, mask: Tensor, experts: int, active: int) -> Tensor:
+    """Switch Transformers, equations 4 to 6, over all layers: experts times the sum of share times mean probability."""
+    kept = mask.flatten().bool()
+    p = torch.cat([layer[kept] for layer in router_logits]).softmax(-1)
+    chosen = torch.zeros_like(p).scatter(1, p.topk(active, dim=1).indices, 1.0)
+    return experts * (chosen.mean(0) * p.mean(0)).sum()
+
+
+def test_the_experts_load_is_balanced_where_the_model_says_so(preferences: Rows, tmp_path: Path) -> None:
+    from tests.tiny_models import tiny_mixtral
+
+    plain = trainer(str(tiny_mixtral(tmp_path / "plain")), preferences, tmp_path)
+    assert plain.abilities.share_prompts
+    folder = tiny_mixtral(tmp_path / "m", output_router_logits=True, router_aux_loss_coef=0.5)
+    args = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "max_steps": 1, "learning_rate": 0.0}
+    trained = trainer(str(folder), preferences[:4], tmp_path, args=args)
+    assert not trained.abilities.share_prompts and "balanced" in trained.abilities.why
+    model, batches = trained.model.train(), list(trained.get_train_dataloader())
+    wanted = []
+    for batch in batches:
+        ids, length = batch["input_ids"], batch["input_ids"].shape[1]
+        mask = torch.arange(length) < batch["lengths"][:, None]
+        logits = model(input_ids=ids, attention_mask=mask.long(), output_router_logits=True).router_logits
+        wanted.append(0.5 * load_balance(logits, mask, 4, 2))
+    gate = model.model.layers[0].mlp.gate.weight
+    (slope,) = torch.autograd.grad(wanted[0], gate, retain_graph=True)
+    counts = trained._get_num_items_in_batch(batches, torch.device("cpu"))
+    loss = trained.compute_loss(model, batches[0], num_items_in_batch=counts)
+    assert float(loss.detach()) == pytest.approx((0.693147 + float(wanted[0].detach())) / 2, abs=1e-4)
+    assert trained._metrics["train"].means(trained.accelerator)["aux_loss"] == pytest.approx(
+        2 * float(wanted[0].detach())
+    )
+    loss.backward()
+    dpo = trainer(str(tmp_path / "plain"), preferences[:4], tmp_path, share_prompts=False, args=args)
+    dpo.compute_loss(dpo.model.train(), batches[0], num_items_in_batch=counts).backward()
+    torch.testing.assert_close(gate.grad, dpo.model.model.layers[0].mlp.gate.weight.grad + slope / 2, atol=1e-5, rtol=0)
+    trained.train()
+    both = float(sum(wanted).detach() / 2)
+    assert losses(trained)[0] == pytest.approx(0.693147 + both, abs=1e-4)
+    assert trained.state.log_history[0]["aux_loss"] == pytest.approx(2 * both, abs=1e-4)

@@ -44,9 +44,10 @@ class Layout:
 
         Returns:
             ``input_ids``, with ``position_ids`` and ``visible`` (rows, 1, length, length) where prompts are shared;
-            ``source`` (N,), which position of the flattened batch predicts each token of a completion, ``targets``
-            (N,), ``slot`` (N,), its place in the flattened (K B, T) result; ``mask`` (K B, T); ``ref_logps`` (K B, T)
-            where the rows have it; ``index`` (B,), ``desirable`` (B,), and a tensor a column of numbers.
+            ``lengths`` (rows,), the tokens of each row before its padding; ``source`` (N,), which position of the
+            flattened batch predicts each token of a completion, ``targets`` (N,), ``slot`` (N,), its place in the
+            flattened (K B, T) result; ``mask`` (K B, T); ``ref_logps`` (K B, T) where the rows have it; ``index`` (B,),
+            ``desirable`` (B,), and a tensor a column of numbers.
         """
         examples = [example for _, example, _ in rows]
         width = max(len(example.completions) for example in examples)
@@ -77,7 +78,8 @@ def _placed(examples: Sequence[Encoded], width: int, longest: int, pad: int, *, 
     """
     several = [(b, tuple(enumerate(example.completions))) for b, example in enumerate(examples)]
     rows = several if shared else [(b, (one,)) for b, completions in several for one in completions]
-    length = max(len(examples[b].prompt) + sum(len(c) for _, c in completions) for b, completions in rows)
+    filled = [len(examples[b].prompt) + sum(len(c) for _, c in completions) for b, completions in rows]
+    length = max(filled)
     ids = np.full((len(rows), length), pad, dtype=np.int64)
     positions = np.zeros_like(ids)
     visible = np.tile(np.tri(length if shared else 0, dtype=bool), (len(rows), 1, 1, 1))
@@ -98,7 +100,7 @@ def _placed(examples: Sequence[Encoded], width: int, longest: int, pad: int, *, 
             slot.append((k * len(examples) + b) * longest + np.arange(len(completion)))
             first = end
         visible[row, 0, first:] = False
-    batch: dict[str, Any] = {"input_ids": torch.from_numpy(ids)}
+    batch: dict[str, Any] = {"input_ids": torch.from_numpy(ids), "lengths": torch.tensor(filled)}
     if shared:
         every = np.arange(length)
         visible[..., every, every] = True  # padding sees itself: a row of a softmax over nothing would be NaN

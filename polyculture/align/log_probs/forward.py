@@ -50,21 +50,27 @@ class Abilities:
         replace_head: its log-probabilities are those of its head alone, so the head can be replaced.
         share_prompts: it takes attention masks of our own and positions, so a prompt can be shared.
         why: why not, in words; empty if it can do both.
+        some_rows: where its head can't be replaced, it can be run on the positions asked for alone.
     """
 
     replace_head: bool = True
     share_prompts: bool = True
     why: str = ""
+    some_rows: bool = True
 
 
 @dataclass(frozen=True)
 class Passed:
-    """What a pass found, (K B, T) each, 0 where there is no token; see polyculture.align.log_probs.head.TokenScores."""
+    """What a pass found, (K B, T) each, 0 where there is no token; see polyculture.align.log_probs.head.TokenScores.
+
+    ``balance`` is the load-balancing loss of the model's experts, a scalar, if it was asked for.
+    """
 
     log_probs: Tensor
     kl: Tensor | None = None
     ref: Tensor | None = None
     statistics: Mapping[str, Tensor] | None = None
+    balance: Tensor | None = None
 
 
 def score_batch(
@@ -74,6 +80,7 @@ def score_batch(
     *,
     statistics: Sequence[Statistic] = (),
     reference: Callable[[], contextlib.AbstractContextManager[Any]] | None = None,
+    balance: bool = False,
 ) -> Passed:
     """The log-probabilities of every token of every completion of a batch.
 
@@ -83,26 +90,26 @@ def score_batch(
         abilities: of the model, from :func:`probe`.
         statistics: what to find besides, without gradient; see polyculture.align.log_probs.head.
         reference: gives, as a context, the reference model, for ``kl`` and ``ref`` over the whole vocabulary.
+        balance: ask the model for the load-balancing loss of its experts; prompts are not shared then.
     """
-    source, targets = batch["source"], batch["targets"]
     ref_head = None
     if reference is not None:
         with torch.no_grad(), reference() as ref_model:
-            ref_head = _pass(ref_model, batch, abilities, lambda head, hidden: (head, hidden[source]))
+            ref_head, _ = _pass(ref_model, batch, abilities, lambda head, rows: (head, rows))
     names = [name for statistic in statistics for name in FIELDS[statistic]]
 
-    def score(head: Any, hidden: Tensor) -> Tensor:
-        found = _score(head, hidden[source], targets, ref_head, statistics)
+    def score(head: Any, rows: Tensor) -> Tensor:
+        found = _score(head, rows, batch["targets"], ref_head, statistics)
         fields = ["log_probs", *(("kl", "ref") if ref_head is not None else ()), *names]
         return torch.stack([getattr(found, field) for field in fields], dim=1)
 
-    columns = _pass(model, batch, abilities, score)
+    columns, balancing = _pass(model, batch, abilities, score, balance=balance)
     rows, length = batch["mask"].shape
     flat = columns.new_zeros(rows * length, columns.shape[1]).index_copy(0, batch["slot"], columns)
     held = [column.view(rows, length) for column in flat.unbind(dim=1)]
     kl, ref = (held[1], held[2]) if ref_head is not None else (None, None)
     rest = held[3 if ref_head is not None else 1 :]
-    return Passed(held[0], kl, ref, dict(zip(names, (value.detach() for value in rest), strict=True)))
+    return Passed(held[0], kl, ref, dict(zip(names, (value.detach() for value in rest), strict=True)), balancing)
 
 
 def probe(model: Any, vocabulary: int, max_length: int = 0) -> Abilities:
@@ -125,12 +132,12 @@ def probe(model: Any, vocabulary: int, max_length: int = 0) -> Abilities:
         batch = Layout(0, share=share)([(0, Encoded(prompt, completions, {}), {})])
         return {name: value.to(device) for name, value in batch.items()}
 
-    def differs(share: bool, replace_head: bool, tolerance: float, leaks: float) -> tuple[str, float]:
-        batch, can = batch_of(first, second, share=share), Abilities(replace_head)
+    def differs(share: bool, can: Abilities, tolerance: float) -> tuple[str, float]:
+        batch = batch_of(first, second, share=share)
         try:
-            if replace_head:
+            if can.replace_head:
                 marks = torch.linspace(-60, 60, len(batch["targets"]), device=device)[:, None]
-                if not torch.equal(_pass(model, batch, can, lambda head, hidden: marks), marks):
+                if not torch.equal(_pass(model, batch, can, lambda head, rows: marks)[0], marks):
                     return "the model changes what the head gives", 0.0
             found = score_batch(model, batch, can).log_probs
             apart = float((found[batch["mask"]].float() - plain).abs().max())
@@ -157,18 +164,34 @@ def probe(model: Any, vocabulary: int, max_length: int = 0) -> Abilities:
                     f"the model is not causal: what {type(model).__name__} says of a token changes by {ahead:.2g} with "
                     "the tokens after it; align trains causal language models (for BERT and its like, is_decoder=True)"
                 )
-            own_head, noise = differs(False, True, exact or COARSE, leaks)
+            own_head, noise = differs(False, Abilities(), exact or COARSE)
+            some_rows = not own_head or not differs(False, Abilities(False), exact or COARSE)[0]
+            can = Abilities(not own_head, some_rows=some_rows)
             # What the type costs without sharing tells what it may cost with it.
-            apart, _ = differs(True, not own_head, exact or min(COARSE, 4 * noise + 0.05), leaks)
+            apart, _ = differs(True, can, exact or min(COARSE, 4 * noise + 0.05))
     finally:
         model.train(was_training)
     held = (getattr(model.config.get_text_config(), name, None) for name in WINDOWS)
     window = min((size for size in held if isinstance(size, int) and size > 0), default=max_length)
     if not apart and window < max_length:
         apart = f"its layers look back over {window} tokens and max_length is {max_length}"
+    if balance_weight(model):  # that loss takes no mask but of padding
+        apart = "its experts' load is balanced over whole rows (output_router_logits)"
     why = [f"its head can't be replaced: {own_head}"] if own_head else []
     why += [f"prompts can't be shared: {apart}"] if apart else []
-    return Abilities(not own_head, not apart, "; ".join(why))
+    return Abilities(not own_head, not apart, "; ".join(why), some_rows)
+
+
+def balance_weight(model: Any) -> float:
+    """What the load-balancing loss of a mixture of experts is multiplied by; 0 where the configuration asks for none.
+
+    Args:
+        model: a transformers causal language model, not wrapped by DDP or FSDP.
+    """
+    config = model.config.get_text_config()
+    if not getattr(config, "output_router_logits", False):
+        return 0.0
+    return float(getattr(config, "router_aux_loss_coef", None) or 0.0)
 
 
 def head_of(model: Any) -> nn.Module:
@@ -186,27 +209,41 @@ def head_of(model: Any) -> nn.Module:
     return head
 
 
-def _pass(model: Any, batch: Mapping[str, Any], abilities: Abilities, read: Callable[[Any, Tensor], Any]) -> Any:
-    """Run the model and ``read`` its head and flattened last hidden states, or None and its logits."""
+def _pass(
+    model: Any,
+    batch: Mapping[str, Any],
+    abilities: Abilities,
+    read: Callable[[Any, Tensor], Any],
+    *,
+    balance: bool = False,
+) -> tuple[Any, Tensor | None]:
+    """Run the model and ``read`` its head and the last hidden states that predict a token, or None and their logits."""
     inputs: dict[str, Any] = {"input_ids": batch["input_ids"], "use_cache": False}
     if "visible" in batch:
         inputs |= {"position_ids": batch["position_ids"], "attention_mask": _attention(model, batch["visible"])}
-    if not abilities.replace_head:
-        logits = model(**inputs).logits
-        return read(None, logits.reshape(-1, logits.shape[-1]))
-    head = head_of(model)
-    kept: list[Any] = []
+    elif balance:
+        places = torch.arange(batch["input_ids"].shape[1], device=batch["input_ids"].device)
+        inputs |= {"attention_mask": (places < batch["lengths"][:, None]).long(), "output_router_logits": True}
+    source, kept = batch["source"], []
+    head = head_of(model) if abilities.replace_head or abilities.some_rows else None
 
     def instead(hidden: Tensor) -> Any:
-        found = read(head, hidden.reshape(-1, hidden.shape[-1]))
+        rows = hidden.reshape(-1, hidden.shape[-1])[source]
+        if not abilities.replace_head:
+            return _forward(head, rows)[None]
+        found = read(head, rows)
         if isinstance(found, Tensor):
             return found
         kept.append(found)
         return hidden[..., :1]
 
-    with _replaced(head, instead):
-        out = model(**inputs).logits
-    return kept[0] if kept else out
+    with contextlib.nullcontext() if head is None else _replaced(head, instead):
+        out = model(**inputs)
+    logits = out.logits
+    if not abilities.replace_head:
+        flat = logits.reshape(-1, logits.shape[-1])
+        kept.append(read(None, flat if abilities.some_rows else flat[source]))
+    return kept[0] if kept else logits, out.aux_loss if balance else None
 
 
 def _score(
@@ -225,7 +262,7 @@ def _score(
     return scores_from_logits(logits, targets, ref_logits=ref_logits, statistics=statistics)
 
 
-def _forward(head: nn.Module, rows: Tensor) -> Tensor:
+def _forward(head: Any, rows: Tensor) -> Tensor:
     """The head's own forward, which is replaced while the model runs."""
     found: Tensor = type(head).forward(head, rows)
     return found

@@ -52,9 +52,9 @@ def inputs_of(kind: Kind, passed: Passed, batch: Mapping[str, Any], *, ld_alpha:
 
 
 LAID = frozenset(
-    ("input_ids", "position_ids", "visible", "source", "targets", "slot", "mask", "ref_logps", "index", "desirable")
-)
-"""What a layout puts into every batch; the rest are columns of the data."""
+    ("input_ids", "position_ids", "visible", "lengths", "source", "targets", "slot", "mask", "ref_logps", "index")
+) | {"desirable", "own"}
+"""What a layout puts into every batch, and the trainer into an epoch's last; the rest are columns of the data."""
 
 
 def _sums(token_logps: Tensor, mask: Tensor, size: int) -> Tensor:

@@ -146,6 +146,44 @@ def test_what_coarse_numbers_might_hide_is_found(dtype: torch.dtype) -> None:
     assert not found.replace_head and found.share_prompts and "changes what the head gives" in found.why
 
 
+@pytest.mark.parametrize("kind", ["Gemma2", "Cohere", "Granite"])
+@pytest.mark.parametrize("share", [True, False])
+def test_what_comes_after_the_head_is_done_to_the_tokens_asked_for_alone(
+    kind: str, share: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A soft cap, or a factor on the logits."""
+    import transformers
+
+    from polyculture.align.log_probs import forward
+
+    after: dict[str, Any] = {
+        "Gemma2": {"head_dim": 8, "final_logit_softcapping": 2.0},
+        "Cohere": {"logit_scale": 0.25},
+        "Granite": {"logits_scaling": 4.0},
+    }
+    config = getattr(transformers, f"{kind}Config")(
+        vocab_size=64, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, initializer_range=0.5, pad_token_id=0, bos_token_id=1, eos_token_id=2, **after[kind],
+    )  # fmt: skip
+    model = getattr(transformers, f"{kind}ForCausalLM")(config).eval()
+    abilities = probe(model, 64)
+    assert not abilities.replace_head and abilities.some_rows and abilities.share_prompts
+    seen, plain_forward = [], forward._forward
+    monkeypatch.setattr(forward, "_forward", lambda head, rows: seen.append(len(rows)) or plain_forward(head, rows))
+    batch = Layout(2, share=share)(ROWS)
+    scores = score_batch(model, batch, abilities).log_probs
+    assert seen == [len(batch["targets"])]
+    wanted = plain(model, ROWS)
+    for (k, b), logs in wanted.items():
+        torch.testing.assert_close(scores[k * 2 + b, : len(logs)], logs, atol=2e-5, rtol=0)
+    scores.sum().backward()
+    found = {name: p.grad.clone() for name, p in model.named_parameters()}
+    model.zero_grad()
+    torch.cat(list(wanted.values())).sum().backward()
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(found[name], parameter.grad, atol=1e-4, rtol=1e-3)
+
+
 def test_a_model_that_looks_ahead_is_refused() -> None:
     from transformers import BertConfig, BertLMHeadModel
 
