@@ -1,17 +1,22 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import TrainerState
+from typer.testing import CliRunner
 
 from polyculture.align.mixture import Mixture, parse_objective
 from polyculture.align.objective import Objective
 from polyculture.align.pooled import PooledMeans
+from polyculture.cli.app import app
+from tests.align.test_distributed import launched
 
 ALONE = SimpleNamespace(num_processes=1)
 RNG = torch.Generator().manual_seed(0)
@@ -103,3 +108,25 @@ def test_nothing_is_kept_where_nothing_runs_on() -> None:
     means.fill(Objective.of("kto"), GIVEN, beside(GIVEN, "kto"), training=True)
     means.on_step_end(None, state, None)
     assert not state.stateful_callbacks
+
+
+@pytest.mark.slow
+def test_two_processes_train_to_what_one_trains_to(
+    tiny_model: str, preferences: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    data = tmp_path / "d.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in preferences))
+    line = [
+        "align", str(data), "--model", tiny_model, "--objective", "0.5*kto+0.5*bco", "--steps", "4", "--beta", "0.5",
+        "--learning-rate", "1e-2", "--max-length", "64", "--watch-prompts", "0", "--held-out", "0.25", "--cpu", "--json",
+    ]  # fmt: skip
+    both = launched(["-m", "polyculture", *line, "--batch-size", "4", "-o", str(tmp_path / "both")])
+    assert both.returncode == 0, both.stderr[-2000:]
+    alone = CliRunner().invoke(app, [*line, "--batch-size", "8", "-o", str(tmp_path / "one")])
+    assert alone.exit_code == 0, alone.output
+    two, one = json.loads(both.stdout), json.loads(alone.stdout)
+    assert (two["processes"], one["processes"]) == (2, 1)
+    assert two["loss"] == pytest.approx(one["loss"], abs=1e-5)
+    a, b = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("both", "one"))
+    for name, weights in a.items():
+        torch.testing.assert_close(weights, b[name], atol=2e-4, rtol=0)

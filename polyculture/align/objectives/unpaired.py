@@ -34,7 +34,11 @@ def _kl_terms(kl_policy: Tensor, kl_ref: Tensor, **_: Any) -> Tensor:
     return at_least_float32(kl_policy.detach()) - at_least_float32(kl_ref.detach())
 
 
-@traits(batch_coupled=True, batch_means={"kl": _kl_terms})
+def _kl_metric(kl_policy: Tensor, kl_ref: Tensor, **_: Any) -> dict[str, Tensor]:
+    return {"kl": _kl_terms(kl_policy, kl_ref)}
+
+
+@traits(batch_coupled=True, metrics=_kl_metric, batch_means={"kl": _kl_terms})
 def kto_loss(
     policy: Tensor,
     ref: Tensor,

@@ -220,6 +220,7 @@ LABELS = {
 def test_kto_by_hand():
     kl = {"kl_policy": torch.tensor([-1.0, -2.0]), "kl_ref": torch.tensor([-3.0, -2.0])}
     assert kl_estimate(**kl).item() == 1.0
+    assert Objective.of("kto").metrics({**LABELS, **kl})["kl"].tolist() == [2.0, 0.0]
     assert kto_loss(**LABELS, **kl, beta=0.5, undesirable_weight=2.0).tolist() == pytest.approx(
         [1 - sg(0.0), 2 * (1 - sg(0.5 * (1 + 1)))]
     )
