@@ -141,7 +141,7 @@ def _alarm(run: AlignmentReport) -> str:
     alarm = run.alarm
     if not alarm:
         return ""
-    watch = {"k": 10, "window": 3, "collapse": 0.5} | {
+    watch = {"k": 10, "window": 2, "collapse": 0.5} | {
         name: run.watch[name] for name in ("k", "window", "collapse") if name in run.watch
     }
     saw = alarm_in_words(str(alarm["reason"]), **watch)

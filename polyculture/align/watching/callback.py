@@ -1,7 +1,7 @@
 """What a training towards preferences is watched for: reward, diversity, likelihoods, divergence from the reference.
 
-The metrics are listed in :mod:`polyculture.align.watching.evaluation`; the alarm is that of "Understanding Likelihood
-Over-optimisation in Direct Alignment Algorithms" (2024), see :mod:`polyculture.measure.over_optimisation`.
+The metrics are listed in :mod:`polyculture.align.watching.evaluation`, the signs that raise the alarm in
+:mod:`polyculture.align.watching.alarm`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from polyculture.align.watching.alarm import FallAlarm
 from polyculture.align.watching.evaluation import PolicyEvaluation
 from polyculture.align.watching.log import Observation, WatchLog, alarm_in_words
 from polyculture.align.watching.measures import make_reward
@@ -27,7 +28,6 @@ from polyculture.align.watching.samples import Tokens, undisturbed
 from polyculture.align.watching.settings import Watch
 from polyculture.errors import BadInput, ModelFailure
 from polyculture.llm.base import Prompt
-from polyculture.measure.over_optimisation import OverOptimisationMonitor
 from polyculture.space.embedders import make_embedder
 
 FILE = "watch.jsonl"
@@ -90,7 +90,7 @@ class WatchCallback(TrainerCallback):
             raise BadInput("watching a training needs at least one held-out prompt")
         self.watch = watch
         self.reference = reference
-        self.monitor = _monitor(watch)
+        self.monitor = _monitor(watch, 1)
         self._prompts = list(prompts)
         self._pairs = list(pairs)
         self._log = log
@@ -130,9 +130,10 @@ class WatchCallback(TrainerCallback):
         if self._ranks.rank == 0:
             self._file.start(state.global_step, self._every)
         self._file.observations = self._ranks.agreed(self._file.observations)
-        self.monitor = _monitor(self.watch)
+        self.monitor = _monitor(self.watch, 1 - (-state.max_steps // self._every))
         for seen in self.observations:
-            self._judge(seen.step, seen.metrics)
+            if all(len(values) == self._evaluation.prompts for values in seen.by_prompt.values()):
+                self._judge(seen.step, seen.by_prompt)
         if not self.observations:
             self._evaluate(args, state, control, given["model"])
 
@@ -153,17 +154,18 @@ class WatchCallback(TrainerCallback):
         started = time.perf_counter()
         try:
             with undisturbed(model, self.reference):
-                metrics, samples = self._ranks.agreed(self._evaluation.measure(model))
+                metrics, by_prompt, samples = self._ranks.agreed(self._evaluation.measure(model))
         except ModelFailure as error:
             raise ModelFailure(f"step {step}: {error}. {_DIVERGED}") from error
         if math.isnan(metrics["entropy"]):
             raise ModelFailure(f"step {step}: the policy's logits are NaN. {_DIVERGED}")
         before = self.monitor.alarm
-        self._judge(step, metrics)
+        self._judge(step, by_prompt)
         alarm = self.monitor.alarm
         settings = {} if self.observations else dataclasses.asdict(self.watch)
         told = None if alarm is None else dataclasses.asdict(alarm)
-        seen = Observation(step, metrics, samples, told, settings, round(time.perf_counter() - started, 3))
+        seconds = round(time.perf_counter() - started, 3)
+        seen = Observation(step, metrics, samples, told, settings, seconds, by_prompt)
         if self._ranks.rank == 0:
             self._file.append(seen)
         else:
@@ -176,16 +178,9 @@ class WatchCallback(TrainerCallback):
             if self.watch.alarm == "stop":
                 control.should_training_stop = True
 
-    def _judge(self, step: int, metrics: Mapping[str, float]) -> None:
-        if self.watch.alarm != "off":
-            self.monitor.observe(
-                step,
-                entropy=metrics["top_k_entropy"],
-                mass=metrics["top_k_mass"],
-                chosen=metrics.get("chosen", math.nan),
-                rejected=metrics.get("rejected", math.nan),
-                cross_input_diversity=metrics.get("ead_across", math.nan),
-            )
+    def _judge(self, step: int, by_prompt: Mapping[str, Sequence[float]]) -> None:
+        if self.watch.alarm != "off" and by_prompt:
+            self.monitor.observe(step, by_prompt["top_k_entropy"], by_prompt["top_k_mass"])
 
     def _warning(self, folder: Path) -> str:
         """Keep the model of before the alarm; what to tell of it."""
@@ -241,5 +236,5 @@ def in_parts(model: Any) -> bool:
     return by_fsdp or any(hasattr(parameter, "ds_id") for parameter in model.parameters())
 
 
-def _monitor(watch: Watch) -> OverOptimisationMonitor:
-    return OverOptimisationMonitor(watch.window, watch.tolerance, watch.collapse, watch.k)
+def _monitor(watch: Watch, planned: int) -> FallAlarm:
+    return FallAlarm(planned, watch.window, watch.tolerance, watch.collapse)

@@ -51,6 +51,9 @@ from polyculture.llm.base import Prompt, as_messages, as_text
 from polyculture.llm.chat import PromptReader
 from polyculture.space.embedders import Embedder
 
+BY_PROMPT = ("top_k_entropy", "top_k_mass")
+"""Metrics that are kept by prompt, for the alarm to know their noise."""
+
 
 class PolicyEvaluation:
     """Evaluates policies on the same held-out prompts and pairs.
@@ -98,8 +101,13 @@ class PolicyEvaluation:
         fitting = [pair for pair in pairs if len(pair[0]) + max(len(pair[1]), len(pair[2])) <= context]
         self._pairs = [fitting[i] for i in _some(len(fitting), watch.pairs, watch.seed)]
 
-    def measure(self, model: Any) -> tuple[dict[str, float], list[dict[str, Any]]]:
-        """The metrics and the samples to show, on the first process; empty on the others.
+    @property
+    def prompts(self) -> int:
+        """How many prompts are watched."""
+        return len(self._asked)
+
+    def measure(self, model: Any) -> tuple[dict[str, float], dict[str, list[float]], list[dict[str, Any]]]:
+        """The metrics, those of the alarm by prompt, and the samples to show; on other processes than the first, nothing.
 
         Args:
             model: the policy, in eval mode (see :func:`polyculture.align.watching.samples.undisturbed`).
@@ -122,7 +130,7 @@ class PolicyEvaluation:
         references = [self._ranks.gather(part, n) for part in references]
         likelihoods = self._ranks.gather(likelihoods, len(self._pairs))
         if self._ranks.rank != 0:
-            return {}, []
+            return {}, {}, []
         texts = [self._tokenizer.batch_decode(answers, skip_special_tokens=True) for answers in drawn]
         rewards = self._rewards(texts)
         metrics = reward_measures(rewards) if rewards else {}
@@ -136,7 +144,8 @@ class PolicyEvaluation:
             {"prompt": prompt, "answers": answers, "rewards": [float(r) for r in rewards[i]] if rewards else []}
             for i, ((prompt, _), answers) in enumerate(zip(self._asked, texts, strict=True))
         ]
-        return metrics, samples[: self.watch.shown]
+        by_prompt = {name: _by_prompt(readings, name) for name in BY_PROMPT}
+        return metrics, by_prompt, samples[: self.watch.shown]
 
     def _choose(self, prompts: Sequence[Any], context: float) -> list[tuple[str, list[int]]]:
         """Text and token ids of the prompts that are watched."""
@@ -237,6 +246,20 @@ def _regrouped(readings: Sequence[Reading], size: int) -> list[list[Reading]]:
 
 def _per_token(readings: Sequence[Reading], name: str) -> float:
     return math.fsum(getattr(one, name) for one in readings) / max(1, sum(one.tokens for one in readings))
+
+
+def _by_prompt(readings: Sequence[Sequence[Reading]], name: str) -> list[float]:
+    """One number a prompt whose mean is the metric and whose spread is the metric's, as far as a ratio is linear.
+
+    A mean over the tokens of all prompts is a ratio of two sums, each of one term a prompt; these are its linearised
+    terms, R + (S_i - R N_i) / mean(N).
+    """
+    sums = np.array([math.fsum(getattr(one, name) for one in own) for own in readings])
+    tokens = np.array([sum(one.tokens for one in own) for own in readings], dtype=np.float64)
+    if not tokens.any():
+        return [0.0] * len(readings)
+    ratio = sums.sum() / tokens.sum()
+    return (ratio + (sums - ratio * tokens) / tokens.mean()).tolist()
 
 
 def _distribution_measures(readings: Sequence[Reading]) -> dict[str, float]:

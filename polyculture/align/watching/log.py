@@ -25,6 +25,7 @@ class Observation:
         alarm: ``reason``, ``step`` and ``stop_at``, from the step on at which it was raised.
         settings: of the watch; in the first line alone.
         seconds: it took.
+        by_prompt: of metrics of the alarm: one number a held-out prompt, of which the metric is the mean.
     """
 
     step: int
@@ -33,6 +34,7 @@ class Observation:
     alarm: Mapping[str, Any] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    by_prompt: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def line(self) -> str:
         """As JSON, without what is empty."""
@@ -47,18 +49,19 @@ class Observation:
 
 
 def alarm_in_words(reason: str, *, k: int, window: int, collapse: float) -> str:
-    """What an alarm of :class:`polyculture.measure.over_optimisation.OverOptimisationMonitor` has seen, in a clause.
+    """What an alarm of :class:`polyculture.align.watching.alarm.FallAlarm` has seen, in a clause.
 
     Args:
         reason: of the alarm.
         k: tokens looked at.
-        window: evaluations in a row that had to fall.
+        window: evaluations in a row at which a fall had to be seen.
         collapse: share of the starting entropy that counts as collapse.
     """
-    fell = f"has fallen at {window} evaluations in a row"
+    times = "at this evaluation" if window == 1 else f"at {window} evaluations in a row"
+    fell = f"below its highest value, {times}, by more than noise explains"
     return {
-        "entropy reversal": f"the entropy of its {k} likeliest next tokens had risen above its start, and {fell}",
-        "mass loss": f"the probability of its {k} likeliest next tokens together {fell}",
+        "entropy reversal": f"the entropy of its {k} likeliest next tokens had risen from its start, and is {fell}",
+        "mass loss": f"the probability of its {k} likeliest next tokens together is {fell}",
         "entropy collapse": f"the entropy of its {k} likeliest next tokens is below {collapse:g} of its start",
     }.get(reason, reason)
 

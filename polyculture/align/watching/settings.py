@@ -26,8 +26,9 @@ class Watch:
         pairs: most held-out pairs whose likelihood is taken.
         alarm: what happens when the policy shows a sign of over-optimisation: "warn", "stop" training, or "off".
         k: likeliest next tokens whose entropy and mass the alarm looks at.
-        window: evaluations in a row that must fall before there is an alarm.
-        tolerance: relative fall that counts.
+        window: evaluations in a row at which a fall must be seen before there is an alarm.
+        tolerance: relative fall that counts, where it is more than noise explains (see
+            :class:`polyculture.align.watching.alarm.FallAlarm`).
         collapse: share of the starting entropy below which there is an alarm at once.
         divergence: measure the distance from the reference; without an adapter that holds a second model in memory.
         shown: prompts whose samples are kept for the report.
@@ -45,7 +46,7 @@ class Watch:
     pairs: int = 64
     alarm: Literal["warn", "stop", "off"] = "warn"
     k: int = 10
-    window: int = 3
+    window: int = 2
     tolerance: float = 0.02
     collapse: float = 0.5
     divergence: bool = True

@@ -167,6 +167,20 @@ def test_samples_end_with_the_end_of_the_sequence(policy: Any) -> None:
     assert all(end not in row[:-1] for row in ended)
 
 
+def test_the_models_generation_config_has_no_say(policy: Any, tokenizer: Any) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    prompts = [tokenizer(text)["input_ids"] for text in PROMPTS]
+    own = sampled(policy, prompts)
+    config = policy.generation_config
+    config.update(no_repeat_ngram_size=1, suppress_tokens=[own[0][0][0]], min_new_tokens=3, eos_token_id=own[0][0][1])
+    assert sampled(policy, prompts) == own
+    assert policy.generation_config is config and config.no_repeat_ngram_size == 1
+    adapted = get_peft_model(policy, LoraConfig(r=2, target_modules=["q_proj", "v_proj"])).eval()
+    assert sampled(adapted, prompts) == own
+    assert policy.generation_config is config
+
+
 def test_greedy_samples_are_the_likeliest_tokens(policy: Any) -> None:
     rows = sampled(policy, [[5, 6, 7], [8]], temperature=0)
     ids = [8]
@@ -253,23 +267,25 @@ def evaluation(policy: Any, tokenizer: Any, watch: Watch = SMALL, **more: Any) -
 def test_an_evaluation_of_an_unchanged_policy(policy: Any, tokenizer: Any) -> None:
     pairs = some_pairs(tokenizer)
     found = evaluation(policy, tokenizer, reference=copy.deepcopy(policy), pairs=pairs)
-    metrics, samples = found.measure(policy)
+    metrics, by_prompt, samples = found.measure(policy)
     kls = {name: value for name, value in metrics.items() if "kl" in name}
     assert len(kls) == 5 and set(kls.values()) == {0.0}
     assert 1 <= metrics["vendi_prompt"] <= 2 and 1 <= metrics["vendi_across"] <= 3 and 0 < metrics["length"] <= 6
     with torch.no_grad():
         p = policy(torch.tensor([pairs[0][0] + pairs[0][1]])).logits[0, 2:-1].log_softmax(-1)
-    single, _ = evaluation(policy, tokenizer, pairs=pairs[:1]).measure(policy)
+    single, *_ = evaluation(policy, tokenizer, pairs=pairs[:1]).measure(policy)
     assert single["chosen"] == pytest.approx(p.gather(1, torch.tensor(pairs[0][1])[:, None]).mean().item(), rel=1e-4)
     assert "reverse_kl" not in single and "forward_kl" not in single
     rewards = [reward for one in samples for reward in one["rewards"]]
     assert metrics["reward"] == pytest.approx(np.mean(rewards))
     assert rewards == [len(answer) for one in samples for answer in one["answers"]]
+    for name, values in by_prompt.items():
+        assert len(values) == 3 and np.mean(values) == pytest.approx(metrics[name], rel=1e-9), name
 
 
 def test_each_direction_of_the_divergence_is_taken_on_its_own_samples(policy: Any, other: Any, tokenizer: Any) -> None:
-    forth, _ = evaluation(other, tokenizer, reference=policy).measure(other)
-    back, _ = evaluation(policy, tokenizer, reference=other).measure(policy)
+    forth, *_ = evaluation(other, tokenizer, reference=policy).measure(other)
+    back, *_ = evaluation(policy, tokenizer, reference=other).measure(policy)
     assert forth["forward_kl"] == pytest.approx(back["reverse_kl"], rel=1e-4)
     assert forth["forward_kl_sample"] == pytest.approx(back["reverse_kl_sample"], rel=1e-4)
     assert forth["reverse_kl"] > 0 and forth["forward_kl"] != forth["forward_kl_at_policy"]
@@ -380,7 +396,7 @@ def test_a_resumed_run_ends_with_what_an_uninterrupted_one_saw(folder: Path, tok
     callback = watched(again, folder, tmp_path / "once")
     again.train(resume_from_checkpoint=str(tmp_path / "once" / "checkpoint-2"))
     assert told(tmp_path / "once" / "watch.jsonl") == whole
-    assert [row.step for row in callback.monitor.evaluations] == [0, 2, 4, 5]
+    assert callback.monitor.steps == [0, 2, 4, 5]
 
 
 def test_an_alarm_stops_the_training_and_names_the_checkpoint(folder: Path, tokenizer: Any, tmp_path: Path) -> None:
@@ -506,7 +522,9 @@ def test_two_processes_find_what_one_does(folder: Path, policy: Any, tokenizer: 
     import torch.multiprocessing as mp
 
     mp.spawn(_rank, (str(folder), str(tmp_path)), nprocs=2)
-    metrics, samples = evaluation(policy, tokenizer, reference=policy, pairs=some_pairs(tokenizer)).measure(policy)
+    made = evaluation(policy, tokenizer, reference=policy, pairs=some_pairs(tokenizer))
+    metrics, by_prompt, samples = made.measure(policy)
     for rank in (0, 1):
-        for found, shown in json.loads((tmp_path / f"{rank}.json").read_text()):
+        for found, parts, shown in json.loads((tmp_path / f"{rank}.json").read_text()):
             assert found == pytest.approx(metrics, rel=1e-4) and shown == samples
+            assert parts["top_k_mass"] == pytest.approx(by_prompt["top_k_mass"], rel=1e-4)
