@@ -14,10 +14,10 @@ down, shows in how far evaluations stray from the middle of their neighbours.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from polyculture.errors import BadInput
 from polyculture.measure.over_optimisation import Alarm
@@ -80,7 +80,7 @@ class FallAlarm:
         self._entropy: list[np.ndarray] = []
         self._mass: list[np.ndarray] = []
 
-    def observe(self, step: int, entropy: Sequence[float], mass: Sequence[float]) -> Alarm | None:
+    def observe(self, step: int, entropy: ArrayLike, mass: ArrayLike) -> Alarm | None:
         """Take in one evaluation and say whether the alarm is raised (once raised it stays as it was).
 
         Args:

@@ -107,7 +107,7 @@ class PolicyEvaluation:
         return len(self._asked)
 
     def measure(self, model: Any) -> tuple[dict[str, float], dict[str, list[float]], list[dict[str, Any]]]:
-        """The metrics, those of the alarm by prompt, and the samples to show; on other processes than the first, nothing.
+        """The metrics, those of the alarm by prompt, and the samples to show; nothing but on the first process.
 
         Args:
             model: the policy, in eval mode (see :func:`polyculture.align.watching.samples.undisturbed`).

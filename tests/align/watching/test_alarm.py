@@ -91,9 +91,10 @@ def test_bad_observations() -> None:
     alarm.observe(10, [1.0, 2.0], [0.5, 0.5])
     with pytest.raises(BadInput, match="steps should rise"):
         alarm.observe(10, [1.0, 2.0], [0.5, 0.5])
-    for wrong in ([1.0], [1.0, math.nan], [[1.0, 2.0]]):
+    wrongs: list[Any] = [[1.0], [1.0, math.nan], [[1.0, 2.0]]]
+    for wrong in wrongs:
         with pytest.raises(BadInput, match="step 20: give a finite number for each prompt"):
-            alarm.observe(20, wrong, [0.5, 0.5])  # type: ignore[arg-type]
+            alarm.observe(20, wrong, [0.5, 0.5])
     with pytest.raises(BadInput, match="window"):
         FallAlarm(5, window=0)
     with pytest.raises(BadInput, match="false_alarms"):
