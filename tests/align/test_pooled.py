@@ -118,7 +118,8 @@ def test_two_processes_train_to_what_one_trains_to(
     data.write_text("".join(json.dumps(row) + "\n" for row in preferences))
     line = [
         "align", str(data), "--model", tiny_model, "--objective", "0.5*kto+0.5*bco", "--steps", "4", "--beta", "0.5",
-        "--learning-rate", "1e-2", "--max-length", "64", "--watch-prompts", "0", "--held-out", "0.25", "--cpu", "--json",
+        "--learning-rate", "1e-2", "--max-length", "64", "--watch-prompts", "0", "--held-out", "0.25", "--cpu",
+        "--json",
     ]  # fmt: skip
     both = launched(["-m", "polyculture", *line, "--batch-size", "4", "-o", str(tmp_path / "both")])
     assert both.returncode == 0, both.stderr[-2000:]
