@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import tempfile
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from polyculture.align.data.columns import with_columns
-from polyculture.align.data.examples import MARGIN_REWARDS, Rejected, readable_rows, split_prompt
+from polyculture.align.data.examples import MARGIN_REWARDS, Rejected, readable_rows
+from polyculture.align.data.splitting import split_prompt
 from polyculture.align.job import Alignment, Row, objective_of
 from polyculture.align.objective import Kind
 from polyculture.align.run_folder import SUMMARY, UNREAD, UNREAD_HELD_OUT, open_run, write_unread
@@ -99,6 +101,7 @@ def _rows(
             rows, unread = readable_rows(rows, kind, columns=columns, source=name, name=job.objective, skip=skip)
         if _is_main():
             write_unread(job.out / unread_file, no_rows, unread)
+            _warn_of_no_prompts(rows, name)
     return rows
 
 
@@ -113,6 +116,19 @@ def _needed(job: Alignment) -> tuple[Kind | None, tuple[str, ...]]:
     objective = objective_of(job)
     made = MARGIN_REWARDS if job.margin_rewards is not None else ()
     return objective.kind, tuple(column for column in objective.columns if column not in made)
+
+
+def _warn_of_no_prompts(rows: Sequence[Row], source: str) -> None:
+    """Pairs whose prompt is in a column of another name would train as answers to nothing."""
+    pairs = [row for row in rows if row.get("prompt") is None and row.get("chosen") and row.get("rejected")]
+    bare = sum(not split_prompt(row["chosen"], row["rejected"])[0] for row in pairs)
+    if bare:
+        warnings.warn(
+            f"{source}: {bare:,} of {len(rows):,} rows have no prompt: none in a column 'prompt', and nothing that "
+            f"chosen and rejected both begin with; columns are {', '.join(rows[0])}; say which holds it with --column "
+            "prompt=column:NAME",
+            stacklevel=2,
+        )
 
 
 def _is_main() -> bool:

@@ -41,13 +41,13 @@ def open_run(out: Path, settings: Mapping[str, Any], *, fresh: bool) -> dict[str
         _clear(out)
     if path.exists():
         held = _read(path)
-        differ = sorted(name for name in {*held, *wanted} if held.get(name) != wanted.get(name))
+        differ = [change for name in sorted({*held, *wanted}) for change in _changes(name, held, wanted)]
         if differ and {p.name for p in out.iterdir()} <= BEFORE_TRAINING:
             _clear(out)
             write_json(path, wanted)
         elif differ:
             raise BadInput(
-                f"{out} is a run with other settings: {', '.join(_change(n, held, wanted) for n in differ[:4])}"
+                f"{out} is a run with other settings: {', '.join(differ[:4])}"
                 + (f" and {len(differ) - 4} more" if len(differ) > 4 else "")
                 + "; choose another folder with -o, or give --fresh to remove it and begin anew"
             )
@@ -142,5 +142,11 @@ def _read(path: Path) -> dict[str, Any]:
     return held
 
 
-def _change(name: str, held: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    return f"{name} was {json.dumps(held.get(name))} and is now {json.dumps(wanted.get(name))}"
+def _changes(name: str, held: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """What is different under a name, setting by setting where there are several."""
+    before, now = held.get(name), wanted.get(name)
+    if before == now:
+        return []
+    if isinstance(before, dict) and isinstance(now, dict):
+        return [one for inner in sorted({*before, *now}) for one in _changes(inner, before, now)]
+    return [f"{name} was {json.dumps(before)} and is now {json.dumps(now)}"]

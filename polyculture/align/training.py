@@ -13,6 +13,22 @@ from typing import Any
 from polyculture.errors import BadInput, unknown
 from polyculture.methods import parse
 
+OURS = {
+    "num_train_epochs": "epochs",
+    "max_steps": "steps",
+    "per_device_train_batch_size": "batch_size",
+    "gradient_accumulation_steps": "accumulate",
+    "learning_rate": "learning_rate",
+    "warmup_ratio": "warmup",
+    "bf16": "bf16",
+    "activation_checkpointing": "gradient_checkpointing",
+    "gradient_checkpointing": "gradient_checkpointing",
+    "save_steps": "save_every",
+    "use_cpu": "cpu",
+    "seed": "seed",
+}
+"""What transformers calls settings that are here. Given twice, one of them would be passed over without a word."""
+
 
 @dataclass(frozen=True)
 class Training:
@@ -139,6 +155,9 @@ class Training:
         hints = typing.get_type_hints(TrainingArguments)
         for name, value in self.more.items():
             name = name.replace("-", "_")
+            if name in OURS:
+                ours = OURS[name]
+                raise BadInput(f"{name} is {ours} here, an option of its own: --{ours.replace('_', '-')}")
             if name not in known:
                 raise unknown("training argument of transformers", name, known)
             if name == "output_dir":

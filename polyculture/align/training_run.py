@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from polyculture.align.preparation import check_same_processes
 from polyculture.align.run_folder import MODEL, SUMMARY, last_checkpoint, write_rejected
 from polyculture.align.stopping import LogAtCheckpoints, StepProgress, StopAfterStep
 from polyculture.align.summary import AlignmentRun, summary_of
+from polyculture.errors import BadInput
 from polyculture.files import write_json
 from polyculture.progress import Progress, silent
 
@@ -98,6 +100,13 @@ def train_on(
         raise KeyboardInterrupt
     trainer.save_model(str(out / MODEL))
     (out / MODEL / "training_args.bin").unlink(missing_ok=True)  # a pickle, and settings.json says more
+    state = trainer.state
+    judged = any("eval_loss" in row and row["step"] == state.global_step for row in state.log_history)
+    if held_out and make is None and (not judged or trainer.args.load_best_model_at_end):
+        try:
+            trainer.evaluate()  # its loss and rewards belong to the log
+        except BadInput as error:  # such as a loss that overflows
+            warnings.warn(f"the held-out rows can't be evaluated: {error}", stacklevel=2)
     summary = summary_of(job, trainer, len(rows), len(held_out), time.time() - started)
     if main:
         summary["rejected"] = set_aside

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 
 
 SHOWN = {
-    "accuracy": "rewards/accuracies",
-    "margin": "rewards/margins",
+    "accuracy in training": "rewards/accuracies",
+    "margin in training": "rewards/margins",
+    "loss, held out": "eval_loss",
+    "accuracy, held out": "eval_rewards/accuracies",
+    "margin, held out": "eval_rewards/margins",
     "reward of samples": "watch/reward",
     "Vendi of a prompt's samples": "watch/vendi_prompt",
     "Vendi across prompts": "watch/vendi_across",
@@ -65,6 +68,12 @@ def align(
         float | None,
         typer.Option(help="The highest.", show_default="1e-6, 1e-5 for an adapter", rich_help_panel="Training"),
     ] = None,
+    warmup: Annotated[
+        float,
+        typer.Option(
+            help="Share of the steps in which the learning rate rises; then it falls to 0.", rich_help_panel="Training"
+        ),
+    ] = 0.1,
     max_length: Annotated[
         int, typer.Option(help="Most tokens of a prompt and an answer.", rich_help_panel="Training")
     ] = 1024,
@@ -103,7 +112,8 @@ def align(
     column: Annotated[
         list[str] | None,
         typer.Option(
-            help="A column that the objective needs: NAME=NUMBER, NAME=column:OTHER, NAME=python:MODULE:FUN.",
+            help="A column that the data lack or name otherwise: prompt=column:question, NAME=NUMBER, "
+            "NAME=python:MODULE:FUN (of the row).",
             rich_help_panel="Data",
         ),
     ] = None,
@@ -210,6 +220,7 @@ def align(
             batch_size=batch_size,
             accumulate=accumulate,
             learning_rate=learning_rate,
+            warmup=warmup,
             max_length=max_length,
             lora=lora,
             dtype=dtype,

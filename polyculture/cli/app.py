@@ -22,6 +22,7 @@ from polyculture.cli import (
     select,
     study,
 )
+from polyculture.cli.align_names import name_here
 from polyculture.cli.console import errors_in_one_line
 from polyculture.cli.method_options import taking
 
@@ -37,7 +38,7 @@ app.command(cls=taking(method="select", quality="quality"))(errors_in_one_line(c
 app.command(cls=taking(quality="quality"))(errors_in_one_line(measure.measure))
 app.command(cls=taking(method="select", compare="select", quality="quality"))(errors_in_one_line(select.select))
 app.command(cls=taking(strategy="decode", compare="decode"))(errors_in_one_line(decode.decode))
-app.command(cls=taking(objective="align"))(errors_in_one_line(align.align))
+app.command(cls=taking(objective="align", elsewhere=name_here))(errors_in_one_line(align.align))
 app.command(cls=taking(method="distill"))(errors_in_one_line(distill.distill))
 app.command()(errors_in_one_line(recipes.run))
 app.command()(errors_in_one_line(recipes.report))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import typer
@@ -25,6 +25,11 @@ class MethodCommand(TyperCommand):
 
     naming: ClassVar[dict[str, str]] = {}
 
+    @staticmethod
+    def elsewhere(name: str) -> str | None:
+        """What another tool's option is called here, if it is here."""
+        return None
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Set the methods' options aside, and parse the rest as usual."""
         with one_line_errors():
@@ -34,7 +39,7 @@ class MethodCommand(TyperCommand):
                 self.epilog = _epilog(known)
             own = {option for param in self.params for option in (*param.opts, *param.secondary_opts)}
             flags = {o for p in self.params if getattr(p, "is_flag", False) for o in (*p.opts, *p.secondary_opts)}
-            rest, found = _split(args, own | {"--help", "-h"}, flags | {"--help", "-h"}, known)
+            rest, found = _split(args, own | {"--help", "-h"}, flags | {"--help", "-h"}, known, self.elsewhere)
         ctx.meta[KEY] = found
         return super().parse_args(ctx, rest)
 
@@ -56,9 +61,10 @@ class MethodCommand(TyperCommand):
         return found
 
 
-def taking(**naming: str) -> type[MethodCommand]:
+def taking(*, elsewhere: Callable[[str], str | None] | None = None, **naming: str) -> type[MethodCommand]:
     """A command class whose options ``naming`` name methods: ``taking(method="select", quality="quality")``."""
-    return type("MethodCommand", (MethodCommand,), {"naming": naming})
+    more = {} if elsewhere is None else {"elsewhere": staticmethod(elsewhere)}
+    return type("MethodCommand", (MethodCommand,), {"naming": naming, **more})
 
 
 def given(context: typer.Context, stage: str, name: str | None) -> dict[str, str]:
@@ -78,13 +84,17 @@ def _parameters(stage: str, name: str) -> dict[str, Parameter]:
 
 
 def _split(
-    args: Sequence[str], own: set[str], flags: set[str], known: dict[str, dict[str, Parameter]]
+    args: Sequence[str],
+    own: set[str],
+    flags: set[str],
+    known: dict[str, dict[str, Parameter]],
+    elsewhere: Callable[[str], str | None],
 ) -> tuple[list[str], dict[str, dict[str, str]]]:
     """The words that are the command's own, and for each method the options that are its.
 
     Raises:
         UnknownMethod: an option is neither's; the nearest one is suggested.
-        BadInput: an option has no value.
+        BadInput: an option has no value, or another name here.
     """
     rest: list[str] = []
     found: dict[str, dict[str, str]] = {method: {} for method in known}
@@ -102,6 +112,8 @@ def _split(
         field = option[2:].replace("-", "_")
         owners = [method for method, fields in known.items() if field in fields]
         if not owners:
+            if here := elsewhere(option[2:]):
+                raise BadInput(f"{option} is {here} here")
             raise _nobody(option[2:], own, known)
         if not equals:
             if known[owners[0]][field].annotation is bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,9 @@ def test_another_run_is_not_overwritten(tiny_model: str, preferences: Rows, tmp_
     align(first)
     with pytest.raises(BadInput, match=r"a run with other settings: objective was \"dpo\" and is now \"ipo\""):
         align(dataclasses.replace(first, objective="ipo"))
+    longer = dataclasses.replace(first, training=dataclasses.replace(first.training, steps=99))
+    with pytest.raises(BadInput, match=r"other settings: steps was \d+ and is now 99; choose"):
+        align(longer)
     with pytest.raises(BadInput, match="data_hash was"):
         align(dataclasses.replace(first, data=preferences[1:]))
     run = align(dataclasses.replace(first, objective="ipo", fresh=True))
@@ -160,6 +164,9 @@ def test_columns_are_computed(preferences: Rows) -> None:
         with_columns([{"a": 1.0}], {"b": "python:tests.align.test_run:length_of_a"}, "d")
     with pytest.raises(BadInput, match="d row 1: the source of column 'b' gives 'text', which is no number"):
         with_columns([{"a": "text"}], {"b": "column:a"}, "d")
+    asked = [{"question": "Why?", "a": [{"role": "assistant", "content": "So."}]}]
+    (renamed,) = with_columns(asked, {"prompt": "column:question", "chosen": "column:a"}, "d")
+    assert renamed["prompt"] == "Why?" and renamed["chosen"] == asked[0]["a"]
 
 
 def test_settings_of_the_training_are_checked(tmp_path: Path) -> None:
@@ -180,6 +187,8 @@ def test_settings_of_the_training_are_checked(tmp_path: Path) -> None:
         Training(cpu=True, more={"report_to": "telepathy"}).arguments(tmp_path, 8)
     with pytest.raises(BadInput, match="given with -o"):
         Training(more={"output_dir": "x"}).arguments(tmp_path, 8)
+    with pytest.raises(BadInput, match="max_steps is steps here, an option of its own: --steps"):
+        Training(more={"max_steps": "4"}).arguments(tmp_path, 8)
 
 
 def test_a_curriculum_trains_stage_by_stage_and_goes_on(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:
@@ -205,6 +214,27 @@ def stop_in_stage(stage: int, *, step: int) -> Any:
             raise Stopped
 
     return progress
+
+
+def test_held_out_pairs_are_judged_at_the_end(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:
+    run = align(job(tiny_model, preferences, tmp_path / "out", held_out=0.25))
+    last = run.summary["log"][-1]
+    assert last["step"] == 4 and 0 <= last["eval_rewards/accuracies"] <= 1 and last["eval_loss"] > 0
+    often = dataclasses.replace(SHORT, more={"eval_strategy": "steps", "eval_steps": "2"})
+    run = align(job(tiny_model, preferences, tmp_path / "often", held_out=0.25, training=often))
+    judged = [row for row in run.summary["log"] if "eval_loss" in row]
+    assert [row["step"] for row in judged] == [2, 4]
+    assert judged[-1]["eval_loss"] == pytest.approx(last["eval_loss"], rel=1e-5)
+
+
+def test_pairs_without_a_prompt_are_said(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:
+    asked = [{"question": row["prompt"], "chosen": f"Yes {row['chosen']}", "rejected": "No."} for row in preferences]
+    with pytest.warns(UserWarning, match=r"24 of 24 rows have no prompt: .* columns are question, chosen, rejected"):
+        read_rows(job(tiny_model, asked, tmp_path))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rows, _ = read_rows(job(tiny_model, asked, tmp_path, columns={"prompt": "column:question"}))
+    assert rows[0]["prompt"] == preferences[0]["prompt"]
 
 
 def test_a_divergence_and_a_margin_reward(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:

@@ -72,7 +72,14 @@ def test_a_run_prints_what_changed_and_writes_its_page(data: Path, model: str, t
     watched[watched.index("--watch-prompts") : watched.index("--watch-prompts") + 1] = ["--watch-prompts", "2"]
     found = run(*watched, "--watch-samples", "2", "--watch-tokens", "8", "--beta", "0.3", "--held-out", "0.2")
     assert found.exit_code == 0, found.output
-    for word in ("examples", "16 of 16 rows", "accuracy", "Vendi of a prompt's samples", "KL to the reference"):
+    for word in (
+        "examples",
+        "16 of 16 rows",
+        "accuracy in training",
+        "accuracy, held out",
+        "Vendi of a prompt's samples",
+        "KL to the reference",
+    ):
         assert word in found.output
     page = (out / "report.html").read_text()
     assert "<html" in page and "dpo" in page
@@ -110,6 +117,10 @@ def test_a_loss_of_ones_own_brings_its_options(
         (["--refresh", "often"], "--refresh should read ALPHA,STEPS"),
         (["--training", "optimm=x"], "did you mean 'optim'"),
         (["--training", "optim"], "--training should read NAME=VALUE"),
+        (["--training", "learning_rate=1"], "learning_rate is learning_rate here, an option of its own"),
+        (["--num-train-epochs", "3"], "--num-train-epochs is --epochs here"),
+        (["--report_to", "wandb"], "--report_to is --training report_to=VALUE here"),
+        (["--warmup", "2"], "warmup in [0, 1]"),
         (["--divergence", "tv"], "the divergence 'tv' can't be used"),
         (["--objective", "sft", "--divergence", "js"], "can't be put under js"),
         (["--objective", "kto", "--wpo"], "LD and WPO are of pairs"),
@@ -130,6 +141,17 @@ def test_columns_that_do_not_fit_name_the_objectives_that_do(model: str, tmp_pat
     data.write_text(json.dumps({"prompt": "p", "completion": "c", "label": True}) + "\n")
     found = run(*line(data, model, tmp_path / "out"))
     assert found.exit_code == 2 and "which fit" in found.stderr and "kto" in found.stderr
+
+
+def test_columns_of_other_names_are_told(model: str, tmp_path: Path) -> None:
+    data = tmp_path / "answers.csv"
+    data.write_text("question,answer,good\n" + "".join(f"What is {i}?,It is {i}.,{i % 2 == 0}\n" for i in range(8)))
+    to_labels = ["--objective", "bco", "--column", "prompt=column:question", "--column", "completion=column:answer"]
+    found = run(*line(data, model, tmp_path / "out", *to_labels, "--column", "label=column:good", "--json"))
+    assert found.exit_code == 0, found.output
+    assert json.loads(found.stdout)["examples"] == 8
+    wrong = run(*line(data, model, tmp_path / "no", "--column", "prompt=column:questoin"))
+    assert wrong.exit_code == 2 and "did you mean 'question'" in wrong.stderr
 
 
 def test_bad_rows_stop_or_are_set_aside(data: Path, model: str, tmp_path: Path) -> None:

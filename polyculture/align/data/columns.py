@@ -1,4 +1,4 @@
-"""Columns of numbers that an objective needs and the data lack: constants, other columns, functions of the row."""
+"""Columns that an objective needs and the data lack or name otherwise: other columns, functions, constants."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ from polyculture.functions import named_function
 
 Row = dict[str, Any]
 
+SAID = {"prompt", "chosen", "rejected", "completion", "label", "messages", "responses", "scores"}
+"""Columns that hold no numbers, and are read like any of the data's own."""
+
 
 def with_columns(rows: list[Row], sources: Mapping[str, str], source: str = "row") -> list[Row]:
     """The rows with more columns.
 
     Args:
         rows: as they were read.
-        sources: column -> where its numbers come from: a number, ``column:NAME``, or ``python:module:function``, which
-            is given the row and returns a number or a list of numbers.
+        sources: column -> where it comes from: a number, ``column:NAME``, or ``python:module:function``, which is given
+            the row and returns a number or a list of numbers; of ``prompt`` and the others in SAID whatever they hold.
         source: where the rows come from, for messages.
 
     Raises:
-        BadInput: a source can't be read, or gives no number.
+        BadInput: a source can't be read, or gives no number where one should be.
         UnknownMethod: there is no such column.
     """
     if not sources:
@@ -61,6 +64,8 @@ def _made(make: Callable[[Row], Any], row: Row, name: str, place: str) -> Any:
 
 
 def _checked(value: Any, name: str, place: str) -> Any:
+    if name in SAID:
+        return value
     values = value if isinstance(value, (list, tuple)) else [value]
     if not values or any(isinstance(one, bool) or not isinstance(one, (int, float)) for one in values):
         raise BadInput(f"{place}: the source of column '{name}' gives {value!r}, which is no number")

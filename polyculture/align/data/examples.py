@@ -19,11 +19,12 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any, Literal
 
+from polyculture.align.data.splitting import alike, answer_after, as_turn, split_prompt
 from polyculture.align.objective import Kind, names
 from polyculture.errors import BadInput
 from polyculture.llm.base import Prompt, as_messages, as_text
@@ -47,8 +48,8 @@ WANTS: dict[Kind, str] = {
     "rankings": "prompt, responses, scores (or prompt, chosen, rejected)",
     "samples": "prompt",
 }
+LABELS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 MARGIN_REWARDS = ("margin_rewards_chosen", "margin_rewards_rejected")
-ASSISTANT_TURN = re.compile(r"\n\n(?:Assistant|ASSISTANT|AI|Bot):")
 
 
 @dataclass(frozen=True)
@@ -176,33 +177,6 @@ def completion_text(completion: str | Messages) -> str:
     return completion if isinstance(completion, str) else "\n".join(turn["content"] for turn in completion)
 
 
-def split_prompt(chosen: Any, rejected: Any) -> tuple[Prompt, Any, Any]:
-    """The prompt two answers share, and what follows it in each.
-
-    Of message lists it is the messages they have in common; of transcripts, whose turns begin with "Human:" and
-    "Assistant:" after an empty line, all up to the last shared "Assistant:"; of other texts their common beginning, up
-    to the end of a word.
-
-    >>> split_prompt("2 and 2 is four", "2 and 2 is five")
-    ('2 and 2 is ', 'four', 'five')
-    """
-    if isinstance(chosen, str) and isinstance(rejected, str):
-        same = next((i for i, (a, b) in enumerate(zip(chosen, rejected, strict=False)) if a != b), None)
-        common = chosen[: min(len(chosen), len(rejected)) if same is None else same]
-        turns = list(ASSISTANT_TURN.finditer(common))
-        if turns:
-            cut = turns[-1].end()
-        elif common in (chosen, rejected):
-            cut = 0 if chosen == rejected else len(common)
-        else:
-            cut = max(common.rfind(space) for space in " \n\t") + 1
-        return chosen[:cut], chosen[cut:], rejected[cut:]
-    turn = 0
-    while turn < min(len(chosen), len(rejected)) - 1 and dict(chosen[turn]) == dict(rejected[turn]):
-        turn += 1
-    return chosen[:turn], chosen[turn:], rejected[turn:]
-
-
 def _fitting_form(rows: Any, kind: Kind, source: str, name: str) -> Form:
     if not rows:
         raise BadInput(f"{source}: there are no rows")
@@ -231,9 +205,10 @@ def _does_not_fit(row: Mapping[str, Any], form: Form | None, kind: Kind, source:
     there = ", ".join(row)
     message = f"{source}: objective '{name}' needs the columns {WANTS[kind]}; there are {there}"
     if form is None:
-        return f"{message}; rename yours, or see polyculture align --help for the columns of each kind of data"
+        return f"{message}; rename yours, as with --column prompt=column:{next(iter(row), 'NAME')}"
     fitting = [objective for one in SERVES[form] for objective in names(one)]
-    return f"{message}, which fit {', '.join(fitting) or 'no objective'}"
+    more = f" and {len(fitting) - 6} more" if len(fitting) > 7 else ""
+    return f"{message}, which fit {', '.join(fitting[:6] if more else fitting)}{more}"
 
 
 def _examples(row: Mapping[str, Any], form: Form, kind: Kind, columns: Sequence[str], place: str) -> Iterable[Example]:
@@ -263,10 +238,10 @@ def _pair(row: Mapping[str, Any], place: str) -> tuple[Prompt, Any, Any]:
     if isinstance(chosen, str):
         # A prompt of messages with plain answers means that each answer is the assistant's turn.
         if not isinstance(prompt, str):
-            return prompt, _turn(chosen), _turn(rejected)
+            return prompt, as_turn(chosen), as_turn(rejected)
         return prompt, chosen, rejected
     asked = as_messages(prompt)
-    return asked, _after(chosen, asked), _after(rejected, asked)
+    return asked, answer_after(chosen, asked), answer_after(rejected, asked)
 
 
 def _ranking(row: Mapping[str, Any], kind: Kind, columns: Sequence[str], place: str) -> Iterable[Example]:
@@ -282,8 +257,8 @@ def _ranking(row: Mapping[str, Any], kind: Kind, columns: Sequence[str], place: 
         if score is not None and not (isinstance(score, float) and math.isnan(score))
     ]
     ranked = sorted(known, key=lambda scored: -scored[0])  # stable: ties keep the order of the data
-    if not isinstance(prompt, str):
-        ranked = [(score, _turn(one) if isinstance(one, str) else one) for score, one in ranked]
+    prompt, answers = alike(prompt, [one for _, one in ranked])
+    ranked = [(score, one) for (score, _), one in zip(ranked, answers, strict=True)]
     if not ranked:
         return [Example(prompt, (), place)]
     numbers = _numbers(row, [c for c in columns if c != "margin"], place)
@@ -313,12 +288,11 @@ def _single(row: Mapping[str, Any], form: Form, place: str) -> tuple[Prompt, tup
     if form == "prompts":
         return prompt, (), True
     completion = _said(row, next(column for column in RESPONSE if column in row), place)
-    if isinstance(completion, str) and not isinstance(prompt, str):
-        completion = _turn(completion)
-    label = row.get("label", True)
-    if not isinstance(label, (bool, int)) or label not in (0, 1):
-        raise BadInput(f"{place}: 'label' should be true or false, not {json.dumps(label, default=str)}")
-    return prompt, (completion,), bool(label)
+    prompt, (completion,) = alike(prompt, [completion])
+    label = LABELS.get(str(row.get("label", True)).lower())
+    if label is None:
+        raise BadInput(f"{place}: 'label' should be true or false, not {json.dumps(row['label'], default=str)}")
+    return prompt, (completion,), label
 
 
 def _said(row: Mapping[str, Any], column: str, place: str) -> Any:
@@ -329,6 +303,10 @@ def _said(row: Mapping[str, Any], column: str, place: str) -> Any:
         for turn in value:
             if not isinstance(turn.get("role"), str) or not isinstance(turn.get("content"), str):
                 raise BadInput(f"{place}: the messages in '{column}' should have a 'role' and a 'content', both text")
+            if turn.get("tool_calls"):
+                raise BadInput(
+                    f"{place}: the messages in '{column}' call tools, which is not learned here; drop the row"
+                )
         return [{"role": turn["role"], "content": turn["content"]} for turn in value]
     if value is None:
         raise BadInput(f"{place}: column '{column}' is missing or null; columns are {', '.join(row)}")
@@ -358,13 +336,21 @@ def _numbers(row: Mapping[str, Any], columns: Sequence[str], place: str) -> dict
 
 
 def _number(value: Any, column: str, place: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise BadInput(f"{place}: '{column}' should hold numbers, not {json.dumps(value, default=str)}")
     return float(value)
 
 
 def _unusable(example: Example, kind: Kind) -> str:
     texts = example.texts()
+    if not isinstance(example.prompt, str):
+        if not example.prompt:
+            return "no turn comes before the answers, so there is no prompt"
+        first = {turns[0]["role"] for turns in example.completions if not isinstance(turns, str)}
+        if example.prompt[-1]["role"] == "user" and "user" in first:
+            return (
+                "the prompt ends with the user's turn, and an answer begins with another; leave it out of one of them"
+            )
     if kind in ("pairs", "rankings") and len(texts) < 2:
         return "fewer than two responses have different scores, so none is better"
     if any(not text.strip() for text in texts):
@@ -380,16 +366,6 @@ def _unusable(example: Example, kind: Kind) -> str:
 
 def _same(chosen: Any, rejected: Any) -> bool:
     return completion_text(chosen).strip() == completion_text(rejected).strip()
-
-
-def _turn(text: str) -> list[dict[str, str]]:
-    return [{"role": "assistant", "content": text}]
-
-
-def _after(turns: Any, prompt: Sequence[Mapping[str, str]]) -> Any:
-    """What follows the prompt: TRL allows answers with and without it."""
-    n = len(prompt)
-    return turns[n:] if len(turns) > n and [dict(t) for t in turns[:n]] == [dict(t) for t in prompt] else turns
 
 
 def prompt_text(prompt: Prompt) -> str:

@@ -113,8 +113,9 @@ def iterate(
         if not new:
             raise BadInput(
                 f"iteration {number}: no pair has a clear winner ({about['judged']} of {about['prompts']} prompts were "
-                f"judged, the best score is {about['best_score']}); lower min_positive or the margins, or count points "
-                "as ranked"
+                f"judged, the best score is {about['best_score']}, and {about['cut or repeating']} samples can't win: "
+                "they were cut or repeat themselves); raise max_new_tokens, lower min_positive or the margins, or "
+                "count points as ranked"
             )
         earlier = [rows_of_iteration(out, k) for k in range(1, number)]
         return with_replay(new, earlier, np.random.default_rng([seed, number]), share=way.replay)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+import numpy as np
 import pytest
 
-from polyculture.align.data.examples import PlacedRow, prompt_text, read_examples, readable_rows, split_prompt
+from polyculture.align.data.examples import PlacedRow, prompt_text, read_examples, readable_rows
+from polyculture.align.data.splitting import split_prompt
 from polyculture.errors import BadInput
 
 PAIR = {"prompt": "Hi", "chosen": " yes", "rejected": " no"}
@@ -39,11 +42,13 @@ def test_a_transcript_is_split_at_its_last_shared_turn() -> None:
 @pytest.mark.parametrize(
     ("chosen", "rejected", "split"),
     [
-        ("the cat sat", "the cat ran", ("the cat ", "sat", "ran")),
-        ("the cart", "the cat", ("the ", "cart", "cat")),
+        ("the cat sat", "the cat ran", ("the cat", " sat", " ran")),
+        ("the cart", "the cat", ("the", " cart", " cat")),
         ("abc", "xyz", ("", "abc", "xyz")),
         ("same", "same", ("", "same", "same")),
         ("more", "more and more", ("more", "", " and more")),
+        ("Q:\nyes", "Q:\nno", ("Q:\n", "yes", "no")),
+        ("a  b", "a  c", ("a ", " b", " c")),
     ],
 )
 def test_other_texts_share_whole_words(chosen: str, rejected: str, split: tuple[str, str, str]) -> None:
@@ -101,10 +106,28 @@ def test_labels_and_demonstrations() -> None:
 
 
 @pytest.mark.parametrize(
+    ("label", "wanted"),
+    [(True, True), (0, False), (1.0, True), ("True", True), ("false", False), ("1", True), (np.bool_(False), False)],
+)
+def test_a_label_is_read_as_a_table_or_a_file_writes_it(label: object, wanted: bool) -> None:
+    (example,), _ = read_examples([{"prompt": "p", "completion": "c", "label": label}], "labels")
+    assert example.desirable is wanted
+
+
+def test_a_long_list_of_fitting_objectives_is_cut() -> None:
+    with pytest.raises(BadInput, match=r"which fit pl, \S+, \S+, \S+, \S+, \S+ and \d+ more$"):
+        read_examples([{"prompt": "p", "responses": ["a", "b"], "scores": [1, 2]}], "labels", name="kto")
+
+
+@pytest.mark.parametrize(
     ("rows", "kind", "message"),
     [
         ([], "pairs", "there are no rows"),
-        ([{"text": "x"}], "pairs", "needs the columns prompt, chosen, rejected .*; there are text; rename"),
+        (
+            [{"text": "x"}],
+            "pairs",
+            "needs the columns prompt, chosen, rejected .*; there are text; rename yours, as with --column",
+        ),
         ([{"prompt": "p", "completion": "c", "label": True}], "pairs", "which fit .*kto"),
         ([PAIR, {"prompt": "p", "chosen": "c"}], "pairs", "row 2: column 'rejected' is missing or null"),
         ([{**PAIR, "chosen": 3}], "pairs", "row 1: 'chosen' should be text or a list of chat messages, not int"),
@@ -154,3 +177,47 @@ def test_several_data_sets_are_not_rows(several: object) -> None:
 def test_margin_rewards_are_made_by_their_own_option() -> None:
     with pytest.raises(BadInput, match=r"compute it with --margin-rewards$"):
         read_examples([PAIR], "pairs", columns=("margin_rewards_chosen",))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "Hi", "completion": answer("Yes")},
+        {"prompt": "Hi", "responses": [answer("Yes"), answer("No")], "scores": [2, 1]},
+        {"prompt": "Hi", "responses": ["Yes", answer("No")], "scores": [2, 1]},
+        {"prompt": "Hi", "chosen": answer("Yes"), "rejected": answer("No")},
+    ],
+)
+def test_a_text_that_is_answered_by_messages_is_the_users_turn(row: dict[str, Any]) -> None:
+    (example,), _ = read_examples([row], "demonstrations")
+    assert example.prompt == CHAT and example.completions == (answer("Yes"),)
+
+
+def test_answers_without_a_turn_before_them_are_set_aside() -> None:
+    fine = {"chosen": [*CHAT, *answer("a")], "rejected": [*CHAT, *answer("b")]}
+    examples, rejected = read_examples([fine, {"chosen": answer("a"), "rejected": answer("b")}], "pairs")
+    assert len(examples) == 1 and "no turn comes before the answers" in rejected[0].reason
+    _, rejected = read_examples([{"messages": CHAT + answer("a")}, {"messages": answer("a")}], "demonstrations")
+    assert rejected[0].place == "row 2" and "no turn comes before" in rejected[0].reason
+
+
+def test_a_prompt_that_the_answers_repeat_otherwise_is_noticed() -> None:
+    row = {"prompt": "Hi ", "chosen": [*CHAT, *answer("a")], "rejected": [*CHAT, *answer("b")]}
+    with pytest.raises(BadInput, match="row 1: the prompt ends with the user's turn, and an answer begins with ano"):
+        read_examples([row], "pairs")
+    (example,), _ = read_examples([{**row, "prompt": "Hi"}], "pairs")
+    assert example.prompt == CHAT and example.completions == (answer("a"), answer("b"))
+
+
+def test_calls_of_tools_are_not_left_out_in_silence() -> None:
+    calls = [{"role": "assistant", "content": "Let me see", "tool_calls": [{"name": "search"}]}]
+    with pytest.raises(BadInput, match="row 1: the messages in 'chosen' call tools"):
+        read_examples([{"prompt": CHAT, "chosen": calls, "rejected": "b"}], "pairs")
+    null = [{"role": "assistant", "content": "a", "tool_calls": None}]  # as the datasets library fills columns up
+    assert read_examples([{"prompt": CHAT, "chosen": null, "rejected": "b"}], "pairs")[0]
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    row = {**PAIR, "margin": np.float32(0.5)}
+    (example,), _ = read_examples([row], "pairs", columns=("margin",))
+    assert example.numbers == {"margin": 0.5} and type(example.numbers["margin"]) is float
