@@ -116,6 +116,43 @@ AlignmentTrainer(sys.argv[1], "dpo", arguments, rows, max_length=32)
 """
 
 
+PATIENT = """
+import json, os, sys, time
+from datetime import timedelta
+from pathlib import Path
+import torch.distributed as dist
+from polyculture.align.staged.stages import TrainedStage, train_stages
+
+dist.init_process_group("gloo", timeout=timedelta(seconds=2))
+out, rank = Path(sys.argv[1]), dist.get_rank()
+
+def sampled(number, model):
+    time.sleep(5)  # longer than the processes wait for each other in training
+    return [{"prompt": "a"}]
+
+def train_one(rows, model, reference, folder):
+    if rank == 0:
+        (folder / "model").mkdir()
+        (folder / "model" / "config.json").write_text("{}")
+    return TrainedStage(folder / "model")
+
+if rank == 0:
+    (out / "base").mkdir(parents=True)
+    (out / "base" / "config.json").write_text("{}")
+dist.barrier()
+print("ROWS", train_stages(sampled, train_one, out / "run", model=out / "base", iterations=1).stages[0].rows)
+"""
+
+
+@pytest.mark.slow
+def test_processes_wait_for_the_one_that_makes_the_rows(tmp_path: Path) -> None:
+    script = tmp_path / "patient.py"
+    script.write_text(PATIENT)
+    done = launched([str(script), str(tmp_path / "out")])
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("ROWS 1") == 2
+
+
 @pytest.mark.slow
 def test_a_sharded_model_gives_the_same_scores_and_gradients(tiny_model: str, tmp_path: Path) -> None:
     script = tmp_path / "sharded.py"

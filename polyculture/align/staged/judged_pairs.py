@@ -6,6 +6,8 @@ of the current policy (the student) and, as a rule, one response of a stronger t
 
 from __future__ import annotations
 
+import inspect
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -236,10 +238,25 @@ class PairwiseJudge:
         beats: of a list of (prompt, one, other), the probability that one is preferred to the other. Both orders are
             asked, and evened out.
         scale: what a candidate that beats every other scores: 6 fits the rule's defaults.
+
+    Raises:
+        BadInput: it can't be called with one list; when called, it gives something else than probabilities.
     """
 
     beats: Callable[[list[tuple[str, str, str]]], ArrayLike]
     scale: float = 6.0
+
+    def __post_init__(self) -> None:
+        try:
+            inspect.signature(self.beats).bind([])
+        except TypeError as error:
+            name = getattr(self.beats, "__name__", type(self.beats).__name__)
+            raise BadInput(
+                f"the pairwise judge {name} is called with one list of (prompt, one, other) and should return, for "
+                f"each, the probability that 'one' is preferred; its arguments don't allow that: {error}"
+            ) from error
+        except ValueError:  # built-in functions don't tell their arguments
+            return
 
     def __call__(self, prompts: list[str], candidates: list[list[str]]) -> list[np.ndarray | None]:
         """One array of scores a prompt."""
@@ -250,9 +267,16 @@ class PairwiseJudge:
             for j in range(len(those))
             if i != j
         ]
-        given = np.asarray(self.beats(asked), dtype=np.float64)
+        answer = self.beats(asked)
+        try:
+            given = np.asarray(answer, dtype=np.float64)
+        except (TypeError, ValueError):
+            given = np.zeros(0)
         if given.shape != (len(asked),) or not bool(((given >= 0) & (given <= 1)).all()):
-            raise BadInput(f"the pairwise judge should give {len(asked)} probabilities in [0, 1]")
+            raise BadInput(
+                f"the pairwise judge should give {len(asked)} probabilities in [0, 1], one for each (prompt, one, "
+                f"other), not {type(answer).__name__} {reprlib.repr(answer)}"
+            )
         found: list[np.ndarray | None] = []
         start = 0
         for those in candidates:

@@ -19,6 +19,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +33,8 @@ MakeRows = Callable[[int, str], Rows]
 """From the number of a stage, counted from 1, and the model it begins with, to its rows."""
 UPDATES = ("each_stage", "never")
 MANIFEST, BEGUN, ROWS = "manifest.json", "begun.json", "rows.jsonl"
+PATIENCE = timedelta(days=30)
+"""How long processes wait for the first one to make a stage's rows."""
 MODEL_FILES = ("*.safetensors", "*.bin", "*config.json", "tokenizer*", "vocab*", "merges.txt", "*.model", "*.jinja")
 
 
@@ -138,7 +141,7 @@ def train_stages(
         kl_to_base: given a model's folder, KL(model || base); measured once a stage.
         main: whether this process makes rows and writes files. Launched as several processes, one is, and all train.
             None reads it from what the launcher set.
-        wait: returns when every process has called it. None is accelerate's ``wait_for_everyone``.
+        wait: returns when every process has called it; None waits for up to 30 days.
         lock: hold the folder; False where the caller does.
         progress: told the stages.
 
@@ -155,7 +158,7 @@ def train_stages(
     out, base, first = Path(out), str(model), str(reference or model)
     finished: list[Stage] = []
     main = int(os.environ.get("RANK", "0")) == 0 if main is None else main
-    wait = wait or _wait_for_everyone
+    wait = wait or _patient_wait()
     with locked(out) if main and lock else contextlib.nullcontext():
         current, current_id = base, model_identity(base)
         against, against_id = first, model_identity(first)
@@ -279,15 +282,23 @@ def _maker(stages: Sequence[Rows] | MakeRows, number: int, model: str) -> Callab
     return (lambda: stages(number, model)) if callable(stages) else (lambda: stages[number - 1])
 
 
-def _wait_for_everyone() -> None:
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        import torch
-        from accelerate import PartialState
-        from accelerate.utils import parse_flag_from_env
+def _patient_wait() -> Callable[[], None]:
+    """What returns when every process has called it, however long one of them samples and asks its judge before."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return lambda: None
+    import torch
+    import torch.distributed as dist
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
 
-        # Left to itself, accelerate joins processes on CPUs only if it is told that they are on CPUs.
-        cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.cuda.is_available()
-        PartialState(cpu=cpu).wait_for_everyone()
+    # Left to itself, accelerate joins processes on CPUs only if it is told that they are on CPUs.
+    cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.cuda.is_available()
+    state = PartialState(cpu=cpu)
+    if not dist.is_initialized():
+        return state.wait_for_everyone
+    # A group of its own: the training's gives up after half an hour, and takes its processes with it.
+    group = dist.new_group(backend="gloo", timeout=PATIENCE)
+    return lambda: dist.barrier(group=group)
 
 
 def _unchanged(model: str, identity: str) -> None:

@@ -116,6 +116,18 @@ def test_pairwise_scores_even_out_the_places():
     assert scores[1] is not None and scores[1].tolist() == [3.0]
     with pytest.raises(BadInput, match="2 probabilities"):
         PairwiseJudge(lambda asked: [2.0] * len(asked))(["q"], [["a", "b"]])
+    with pytest.raises(BadInput, match=r"2 probabilities in \[0, 1\], one for each .*, not list \['first', 'second'\]"):
+        PairwiseJudge(lambda asked: ["first", "second"])(["q"], [["a", "b"]])
+
+
+def test_a_pairwise_judge_of_other_arguments_is_told_what_it_is_called_with():
+    def of_three(prompt, one, other):
+        return 1.0
+
+    with pytest.raises(BadInput, match=r"judge of_three is called with one list of \(prompt, one, other\).*'one'"):
+        PairwiseJudge(of_three)
+    with pytest.raises(BadInput, match="judge brevity is called with one list"):
+        make_scores("pairwise:python:tests.align.staged.test_judged_pairs:brevity")
 
 
 def test_scores_by_name():
