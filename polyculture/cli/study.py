@@ -9,6 +9,7 @@ import typer
 
 from polyculture.cli import options
 from polyculture.cli.console import errors_in_one_line, print_json, print_table, progress_bar
+from polyculture.cli.study_policies import policies
 from polyculture.cli.study_rlhf import rlhf_diversity
 from polyculture.errors import BadInput
 
@@ -251,3 +252,4 @@ def _pair(option: str, text: str | None) -> tuple[int, int] | None:
 
 app.command(name="only-if")(errors_in_one_line(only_if))
 app.command(name="rlhf-diversity")(errors_in_one_line(rlhf_diversity))
+app.command(name="policies")(errors_in_one_line(policies))

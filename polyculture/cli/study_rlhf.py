@@ -147,13 +147,14 @@ def rlhf_diversity(
     if json:
         print_json({**found.to_dict(), "reused": found.reused, "output": output, "html": page})
         return
-    _print(found, job)
+    print_comparison(found)
     before = f"; there already: {', '.join(found.reused)}" if found.reused else ""
     print(f"stages in {output}{before}")
     print(f"page written to {page}")
 
 
-def _print(found: Found, job: RLHFStudy) -> None:
+def print_comparison(found: Found) -> None:
+    """The tables of policies compared, and what a reader must know."""
     from polyculture.report.policies import claim_table, per_input_table, policy_table
 
     for table in (policy_table(found), *(per_input_table(found, p) for p in found.places), claim_table(found)):

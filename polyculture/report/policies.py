@@ -8,7 +8,8 @@ from polyculture.report.comparison import Table
 from polyculture.report.document import document
 from polyculture.report.figure import Figure
 from polyculture.reproductions.finding import Curve, Plot
-from polyculture.studies.policy_comparison import HEADLINE, SFT, Estimate, Place, Policy, mean, over_draws
+from polyculture.studies.intervals import Estimate, mean, over_draws
+from polyculture.studies.policy_comparison import HEADLINE, Place, Policy
 from polyculture.studies.rlhf_findings import Found
 
 WHERE: dict[Place, str] = {"inside": "in distribution", "outside": "out of distribution"}
@@ -18,7 +19,7 @@ POINTS = 15
 
 
 def render_policies(found: Found, *, title: str, lead: str = "") -> str:
-    """The study of RLHF as HTML that needs no network.
+    """The study of RLHF, or a comparison of policies, as HTML that needs no network.
 
     Args:
         found: what it found.
@@ -59,15 +60,17 @@ def policy_table(found: Found) -> Table:
         wins: list[str | float | None] = [share(mean(policy.measured[place].wins)) for place in places]
         scores: list[str | float | None] = [mean(policy.measured[place].scores).value for place in places]
         gap = None if policy.gap is None else f"{100 * policy.gap:.1f} points"
-        rows.append([policy.name, *wins, gap, *scores, policy.kl, policy.measured["inside"].length])
+        nats = [policy.kl] if found.rl is not None else []
+        rows.append([policy.name, *wins, gap, *scores, *nats, policy.measured["inside"].length])
     columns = [f"wins {WHERE[place]}" for place in places]
     judged = [f"judge's score {WHERE[place]}" for place in places]
-    return Table("Policies", ["policy", *columns, "gap", *judged, "nats from SFT", "words an output"], rows)
+    nats_column = ["nats from SFT"] if found.rl is not None else []
+    return Table("Policies", ["policy", *columns, "gap", *judged, *nats_column, "words an output"], rows)
 
 
 def per_input_table(found: Found, place: Place) -> Table:
     """Diversity of every policy's outputs for one input, the mean over inputs, by every metric."""
-    metrics = list(found.policies[SFT].measured[place].per_input)
+    metrics = list(found.policies[found.first].measured[place].per_input)
     rows: list[list[str | float | None]] = [
         [name, *(str(mean(policy.measured[place].per_input[metric])) for metric in metrics)]
         for name, policy in found.policies.items()
@@ -77,7 +80,7 @@ def per_input_table(found: Found, place: Place) -> Table:
 
 def across_table(found: Found, place: Place) -> Table:
     """Diversity of every policy's outputs across inputs, and of all of them pooled, by every metric."""
-    metrics = list(found.policies[SFT].measured[place].per_input)
+    metrics = list(found.policies[found.first].measured[place].per_input)
     rows: list[list[str | float | None]] = []
     for policy in found.policies.values():
         held = policy.measured[place]
@@ -96,7 +99,8 @@ def claim_table(found: Found) -> Table:
             [f"control: {name} differs from SFT ({what})", str(held), "it does" if held.sign else "not shown"]
             for what, held in differences.items()
         ]
-    return Table(f"The paper's claims, of {found.rl}", ["claim", "difference", "holds"], rows)
+    title = f"The paper's claims, of {found.rl}" if found.rl is not None else f"Compared with {found.first}"
+    return Table(title, ["claim", "difference", "holds"], rows)
 
 
 def share(held: Estimate) -> str:
@@ -116,7 +120,7 @@ def _frontier(found: Found, place: Place, *, across: bool) -> Figure:
     learned = [p for p in found.policies.values() if p.coefficient is not None and p.name != control]
     curves, labels = [], {}
     for name, policies in [
-        ("RL", learned),
+        *([("RL", learned)] if learned else []),
         *((p.name, [p]) for p in found.policies.values() if p not in learned),
     ]:
         points = [point(policy) for policy in policies]
@@ -143,7 +147,7 @@ def _frontier(found: Found, place: Place, *, across: bool) -> Figure:
         Plot(
             f"Wins and diversity {what}, {WHERE[place]}",
             f"diversity {what} ({HEADLINE.upper()})",
-            "share of wins over the reference answer",
+            "share of wins",
             curves,
         ),
         f"Up is better, to the right more varied. {line}",
@@ -152,7 +156,7 @@ def _frontier(found: Found, place: Place, *, across: bool) -> Figure:
 
 
 def _by_metric(found: Found) -> Figure:
-    sft = found.policies[SFT].measured["inside"].per_input
+    sft = found.policies[found.first].measured["inside"].per_input
     metrics = [name for name in sft if sft[name].mean() > 0]
     curves = [
         Curve(
@@ -162,12 +166,14 @@ def _by_metric(found: Found) -> Figure:
             kind="bars",
         )
         for policy in found.policies.values()
-        if policy.name != SFT
+        if policy.name != found.first
     ]
     return Figure(
         "metrics",
-        Plot("Diversity for one input beside SFT's", "metric", "share of SFT's diversity", curves),
-        "1 is as varied as SFT; in distribution.",
+        Plot(
+            f"Diversity for one input beside {found.first}'s", "metric", f"share of {found.first}'s diversity", curves
+        ),
+        f"1 is as varied as {found.first}; in distribution.",
     )
 
 

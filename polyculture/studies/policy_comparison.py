@@ -1,15 +1,12 @@
 """Policies compared: how often they win, in and out of distribution, and how varied they are for one input and across.
 
-"Understanding the Effects of RLHF on LLM Generalisation and Diversity" (2023), Sections 4 and 5. Intervals of what is a
-mean over inputs are 95 % bootstrap intervals over inputs, of differences paired by input; where there are fewer than
-FEW inputs, for which those are too narrow, they reach at least as far as Student's. Diversity across inputs is of the
-j-th output of every input; the paper takes j = 1, here it is the mean over all j, with Student's interval, which is
-over draws of outputs for these inputs and says nothing of other inputs.
+"Understanding the Effects of RLHF on LLM Generalisation and Diversity" (2023), Sections 4 and 5. Diversity across inputs
+is of the j-th output of every input; the paper takes j = 1, here it is the mean over all j. Its interval is over draws
+of outputs for these inputs and says nothing of other inputs; all others are over inputs, of differences paired by them.
 """
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,17 +19,12 @@ from polyculture.measure.per_input import Metric, default_metrics
 from polyculture.measure.spread import mean_pairwise_distance
 from polyculture.measure.tokens import undotted_words
 from polyculture.space.embedders import Embedder
+from polyculture.studies.intervals import Estimate, difference_of_means, mean, over_draws
 
-RESAMPLES = 2000
-ROUNDING = 1e-9
 NGRAMS = 5
 """The longest n-grams of the paper's metrics."""
 LENGTHENED = 1.1
 """Outputs this many times as long are said to be longer."""
-FEW = 20
-"""Inputs below which a bootstrap interval is not trusted."""
-BLOCK = 2**20
-"""Values resampled at once."""
 SFT, BEST = "SFT", "best-of-n"
 DIFFERENT = "different"
 """Different outputs over all outputs; not one of the paper's metrics, so that no claim is about it."""
@@ -42,30 +34,6 @@ HEADLINE = "ead"
 Place = Literal["inside", "outside"]
 Diversity = tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, float]]
 """By metric: (n,) for one input, (K,) across inputs, and of everything pooled."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number with its 95 % interval; the ends equal the value where there is nothing to take one over.
-
-    Args:
-        value: the number.
-        low: the interval's lower end.
-        high: its upper end.
-    """
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def sign(self) -> int:
-        """1 or -1 where the whole interval is above or below 0 by more than rounding, else 0."""
-        return 1 if self.low > ROUNDING else -1 if self.high < -ROUNDING else 0
-
-    def __str__(self) -> str:
-        value, low, high = (0.0 if abs(x) < ROUNDING else x for x in (self.value, self.low, self.high))
-        return f"{value:.3g} [{low:.3g}, {high:.3g}]"
 
 
 @dataclass(frozen=True)
@@ -200,68 +168,6 @@ def _protocol(metric: Callable[[Any], float], outputs: Any) -> tuple[np.ndarray,
     return per_input, np.array([metric(one) for one in firsts]), metric([text for own in outputs for text in own])
 
 
-def mean(values: np.ndarray, *, seed: int = 0) -> Estimate:
-    """The mean over inputs with its bootstrap interval.
-
-    Args:
-        values: (n,) one number an input; NaNs (undefined) are left out.
-        seed: of the resampling.
-    """
-    held = np.asarray(values, dtype=np.float64)
-    held = held[~np.isnan(held)]
-    if not held.size:
-        return Estimate(math.nan, math.nan, math.nan)
-    return _estimate(float(held.mean()), _resampled_means(held, np.random.default_rng(seed)), [held])
-
-
-def over_draws(values: np.ndarray) -> Estimate:
-    """The mean over draws with Student's interval.
-
-    Args:
-        values: (K,) one number a draw.
-    """
-    held = np.asarray(values, dtype=np.float64)
-    if held.size < 2:
-        return Estimate(*([float(held.mean())] * 3))
-    from scipy.stats import t
-
-    half = float(t.ppf(0.975, held.size - 1) * held.std(ddof=1) / math.sqrt(held.size))
-    return Estimate(float(held.mean()), float(held.mean()) - half, float(held.mean()) + half)
-
-
-def difference_of_means(a: np.ndarray, b: np.ndarray, *, seed: int = 0) -> Estimate:
-    """mean(a) - mean(b) of two sets of inputs, resampled apart.
-
-    Args:
-        a: (n,) numbers.
-        b: (m,) numbers.
-        seed: of the resampling.
-    """
-    rng = np.random.default_rng(seed)
-    drawn = _resampled_means(a, rng) - _resampled_means(b, rng)
-    return _estimate(float(a.mean() - b.mean()), drawn, [a, b])
-
-
-def _estimate(value: float, drawn: np.ndarray, samples: Sequence[np.ndarray]) -> Estimate:
-    """A value with the interval of its resamples, or where a sample is small with Student's if that is wider."""
-    low, high = (float(end) for end in np.quantile(drawn, [0.025, 0.975]))
-    fewest = min(len(sample) for sample in samples)
-    if 2 <= fewest < FEW:
-        from scipy.stats import t
-
-        half = float(t.ppf(0.975, fewest - 1) * math.sqrt(sum(held.var(ddof=1) / len(held) for held in samples)))
-        low, high = min(low, value - half), max(high, value + half)
-    return Estimate(value, low, high)
-
-
-def _resampled_means(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(RESAMPLES,) means of as many values drawn with replacement, a block of resamples at a time."""
-    n = len(values)
-    blocks = range(0, RESAMPLES, max(1, BLOCK // n))
-    sizes = np.diff([*blocks, RESAMPLES])
-    return np.concatenate([values[rng.integers(n, size=(size, n))].mean(axis=1) for size in sizes])
-
-
 def win_values(scores: np.ndarray, references: np.ndarray) -> np.ndarray:
     """(n,) share of an input's outputs that score above its reference answer; ties count half.
 
@@ -276,6 +182,23 @@ def win_values(scores: np.ndarray, references: np.ndarray) -> np.ndarray:
         raise BadInput(f"scores (n, K) and references (n,) have shapes {scores.shape} and {references.shape}")
     above = (scores > references[:, None]) + 0.5 * (scores == references[:, None])
     shares: np.ndarray = above.mean(axis=1)
+    return shares
+
+
+def paired_win_values(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """(n,) share of pairs of an input's outputs and another policy's in which the former score higher; ties count half.
+
+    Args:
+        scores: (n, K) of the outputs.
+        others: (n, M) of the other policy's, of the same inputs.
+
+    Raises:
+        BadInput: the shapes don't fit.
+    """
+    if scores.ndim != 2 or others.ndim != 2 or len(scores) != len(others):
+        raise BadInput(f"scores (n, K) and others (n, M) have shapes {scores.shape} and {others.shape}")
+    above = scores[:, :, None] - others[:, None, :]
+    shares: np.ndarray = ((above > 0) + 0.5 * (above == 0)).mean(axis=(1, 2))
     return shares
 
 
@@ -304,6 +227,33 @@ def nearest_to_best_of_n(policies: Mapping[str, Policy], control: float | None =
     return min(rl, key=lambda p: abs(p.measured["inside"].wins.mean() - goal)).name
 
 
+def claims_against(policies: Mapping[str, Policy], name: str, first: str) -> list[Claim]:
+    """That a policy wins more than another one and is less varied, each as a difference that should be above 0.
+
+    Args:
+        policies: by name, the two among them.
+        name: which policy.
+        first: what it is compared with, on the same inputs.
+    """
+    base, learned = policies[first].measured, policies[name].measured
+    lead = {place: learned[place].wins - base[place].wins for place in learned}
+    found = [Claim(f"{name} wins more than {first} in distribution", mean(lead["inside"]))]
+    if "outside" in lead:
+        found.append(Claim(f"{name} wins more than {first} out of distribution", mean(lead["outside"])))
+        grows = difference_of_means(lead["outside"], lead["inside"])
+        found.append(Claim(f"the lead of {name} over {first} grows with the shift", grows))
+    metrics = [metric for metric in base["inside"].per_input if metric != DIFFERENT]
+    for place in learned:
+        where = "" if place == "inside" else ", out of distribution"
+        for metric in metrics:
+            less = base[place].per_input[metric] - learned[place].per_input[metric]
+            found.append(Claim(f"{name} is less varied than {first} for one input ({metric}{where})", mean(less)))
+    for metric in metrics:
+        less = base["inside"].across[metric] - learned["inside"].across[metric]
+        found.append(Claim(f"{name} is less varied than {first} across inputs ({metric})", over_draws(less)))
+    return found
+
+
 def claims_of(policies: Mapping[str, Policy], rl: str) -> list[Claim]:
     """The paper's claims, each as a difference that should be above 0.
 
@@ -311,30 +261,13 @@ def claims_of(policies: Mapping[str, Policy], rl: str) -> list[Claim]:
         policies: by name: SFT, best-of-n, and the RL policy.
         rl: which RL policy.
     """
-    sft, best, learned = (policies[name].measured for name in (SFT, BEST, rl))
-    lead = {place: learned[place].wins - sft[place].wins for place in learned}
-    found = [Claim(f"{rl} wins more than SFT in distribution", mean(lead["inside"]))]
-    if "outside" in lead:
-        found.append(Claim(f"{rl} wins more than SFT out of distribution", mean(lead["outside"])))
-        found.append(
-            Claim(
-                f"the lead of {rl} over SFT grows with the shift", difference_of_means(lead["outside"], lead["inside"])
-            )
-        )
-    metrics = [name for name in sft["inside"].per_input if name != DIFFERENT]
+    found, best, learned = claims_against(policies, rl, SFT), policies[BEST].measured, policies[rl].measured
     for place in learned:
         where = "" if place == "inside" else ", out of distribution"
-        for name in metrics:
-            less = sft[place].per_input[name] - learned[place].per_input[name]
-            found.append(Claim(f"{rl} is less varied than SFT for one input ({name}{where})", mean(less)))
-    for name in metrics:
-        less = sft["inside"].across[name] - learned["inside"].across[name]
-        found.append(Claim(f"{rl} is less varied than SFT across inputs ({name})", over_draws(less)))
-    for place in learned:
-        where = "" if place == "inside" else ", out of distribution"
-        for name in metrics:
-            more = best[place].per_input[name] - learned[place].per_input[name]
-            found.append(Claim(f"best-of-n is more varied than {rl} for one input ({name}{where})", mean(more)))
+        for name in learned[place].per_input:
+            if name != DIFFERENT:
+                more = best[place].per_input[name] - learned[place].per_input[name]
+                found.append(Claim(f"best-of-n is more varied than {rl} for one input ({name}{where})", mean(more)))
     return found
 
 

@@ -60,7 +60,7 @@ from polyculture.studies.rlhf_data import (
 )
 from polyculture.studies.rlhf_findings import Found
 from polyculture.studies.rlhf_judge import Judge, by_model, by_text
-from polyculture.studies.rlhf_settings import TINY, RLHFStudy, measures_of
+from polyculture.studies.rlhf_settings import TINY, RLHFStudy, make_measures
 from polyculture.studies.word_wishes import SYNTHETIC, save_tiny_model
 
 SCALING_PROMPTS, SCALING_SAMPLES = 128, 4
@@ -368,7 +368,7 @@ class _Run:
             for name, held in outputs.items()
             for place in self.places
         }
-        diversity = measures_of(self.job).of(texts)
+        diversity = make_measures(self.job.embedder, self.job.nli).of(texts)
         found = {}
         for name, held in outputs.items():
             by_place: dict[Place, Any] = {}

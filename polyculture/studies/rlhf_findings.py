@@ -1,4 +1,4 @@
-"""What the study of RLHF found: the policies, the paper's claims with their verdicts, the control, and every stage."""
+"""What a comparison of policies found: the policies, claims with verdicts, and of a study its control and stages."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from polyculture.files import plain
-from polyculture.studies.policy_comparison import Claim, Estimate, Place, Policy
+from polyculture.studies.intervals import Estimate
+from polyculture.studies.policy_comparison import Claim, Place, Policy
 
 
 @dataclass(frozen=True)
 class Found:
-    """What the study found.
+    """What the study found, or a comparison of outputs that were there.
 
     Args:
-        policies: by name, SFT first.
-        claims: the paper's, of one RL policy.
-        rl: which one: as good as best-of-n.
+        policies: by name, SFT or what the others are compared with first.
+        claims: the paper's, of one RL policy, or of every policy but the first.
+        rl: which one: as good as best-of-n; None where every policy is compared with the first.
         control: name of the control, and what it differs by from SFT.
         judge: what counted the wins.
         reward_accuracy: share of held-out preferences that the reward model has right.
@@ -28,7 +29,7 @@ class Found:
 
     policies: dict[str, Policy]
     claims: list[Claim]
-    rl: str
+    rl: str | None
     control: tuple[str, dict[str, Estimate]] | None
     judge: str
     reward_accuracy: float | None
@@ -38,9 +39,14 @@ class Found:
     examples: list[tuple[str, dict[str, list[str]]]]
 
     @property
+    def first(self) -> str:
+        """What the others are compared with."""
+        return next(iter(self.policies))
+
+    @property
     def places(self) -> list[Place]:
         """In distribution, and out of it where there are shifted prompts."""
-        return list(next(iter(self.policies.values())).measured)
+        return list(self.policies[self.first].measured)
 
     def to_dict(self) -> dict[str, Any]:
         """The study as JSON-able values."""

@@ -175,11 +175,12 @@ def make_study(out: Path, *, data: str = SYNTHETIC, model: str = TINY, **given: 
     )
 
 
-def measures_of(job: RLHFStudy) -> Measures:
-    """What a study measures outputs with: the paper's metrics, and the embedder and NLI function it names.
+def make_measures(embedder: str = "tfidf", nli: str | None = None) -> Measures:
+    """What outputs are measured with: the paper's metrics, and those of an embedder and an NLI function by name.
 
     Args:
-        job: the study.
+        embedder: of the cosine diversity; "none" leaves it out.
+        nli: function of pairs of texts -> labels with scores; None leaves it out.
 
     Raises:
         BadInput: the embedder or the function can't be had.
@@ -189,9 +190,9 @@ def measures_of(job: RLHFStudy) -> Measures:
     from polyculture.space.embedders import make_embedder
 
     metrics = default_metrics()
-    if job.nli is not None:
+    if nli is not None:
         from polyculture.functions import named_function
 
-        classify = named_function(job.nli)
+        classify = named_function(nli)
         metrics["nli"] = lambda texts: nli_diversity(texts, classify)
-    return Measures(metrics, None if job.embedder == "none" else make_embedder(job.embedder))
+    return Measures(metrics, None if embedder == "none" else make_embedder(embedder))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,3 +39,27 @@ def test_the_study_is_run_kept_and_shown(run: Callable[..., Any], tmp_path: Path
 def test_options_that_can_not_be_used(run: Callable[..., Any], words: tuple[str, ...], message: str) -> None:
     ran = run(*SMALL, *words)
     assert ran.code == 2 and message in ran.err
+
+
+def test_own_outputs_are_compared(run: Callable[..., Any], tmp_path: Path) -> None:
+    for name, kinds, score in (("sft", 3, 0.0), ("rl", 1, 1.0)):
+        rows = [
+            {
+                "prompt": f"p{i}",
+                "responses": [f"say {i} and {j % kinds} now" for j in range(3)],
+                "scores": [score + i] * 3,
+            }
+            for i in range(20)
+        ]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    words = ("study", "policies", "SFT=sft.jsonl", "RL=rl.jsonl")
+    ran = run(*words, "--html", "page.html")
+    assert ran.code == 0, ran.err
+    for shown in ("Compared with SFT", "RL wins more than SFT", "against SFT's responses", "page written to page.html"):
+        assert shown in ran.out
+    assert "Policies compared" in (tmp_path / "page.html").read_text()
+    found = run(*words, "--ood", "SFT=sft.jsonl", "--ood", "RL=rl.jsonl", "--embedder", "none", "--json").json
+    assert found["policies"]["RL"]["inside"]["win"]["value"] == 1 and found["policies"]["RL"]["gap"] == 0
+    assert "NAME=FILE" in run("study", "policies", "sft.jsonl", "rl.jsonl").err
+    assert "two files for 'SFT'" in run(*words, "SFT=sft.jsonl").err
+    assert run(*words, "--judge", "heuristc").code == 2
