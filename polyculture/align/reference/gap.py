@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from polyculture.align.data.encoding import Encoder
-from polyculture.align.data.examples import read_examples
+from polyculture.align.data.examples import PlacedRow, read_examples
 from polyculture.align.data.layout import Layout
 from polyculture.align.log_probs.forward import probe
 from polyculture.align.reference.scores import reference_log_probs
 from polyculture.llm.loading import load, on_device
 from polyculture.progress import Progress, silent
 
-SOURCE = "pair"
+SOURCE = "pair row"
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,8 @@ class ReferenceGaps:
         model, tokenizer = load(self.model, self.tokenizer, self.dtype)
         if model is not self.model:
             model = on_device(model, self.device)
-        examples, _ = read_examples(rows, "pairs", source=SOURCE, name="curry-dpo")
+        placed = [PlacedRow(row, f"{SOURCE} {number}") for number, row in enumerate(rows, 1)]
+        examples, _ = read_examples(placed, "pairs", source=SOURCE, name="curry-dpo")
         encoded, _, _ = Encoder(tokenizer, self.max_length).encode(examples, self.progress)
         abilities = probe(model, model.config.get_text_config().vocab_size, 2 * self.max_length)
         pad = next(token for token in (tokenizer.pad_token_id, tokenizer.eos_token_id) if token is not None)
@@ -74,7 +74,7 @@ class ReferenceGaps:
         )
         gaps = np.full(len(rows), np.nan)
         for example, (chosen, rejected) in zip(encoded, scores, strict=True):
-            number = re.fullmatch(rf"{SOURCE} row (\d+)", example.place)
-            assert number is not None, example.place
-            gaps[int(number[1]) - 1] = chosen.sum(dtype=np.float64) - rejected.sum(dtype=np.float64)
+            gaps[int(example.place.removeprefix(SOURCE)) - 1] = chosen.sum(dtype=np.float64) - rejected.sum(
+                dtype=np.float64
+            )
         return gaps

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
-import numpy as np
 import numpy as np
 import pytest
 
@@ -198,7 +198,7 @@ def test_answers_without_a_turn_before_them_are_set_aside() -> None:
     examples, rejected = read_examples([fine, {"chosen": answer("a"), "rejected": answer("b")}], "pairs")
     assert len(examples) == 1 and "no turn comes before the answers" in rejected[0].reason
     _, rejected = read_examples([{"messages": CHAT + answer("a")}, {"messages": answer("a")}], "demonstrations")
-    assert rejected[0].place == "row 2" and "no turn comes before" in rejected[0].reason
+    assert rejected[0].place == "row row 2" and "no turn comes before" in rejected[0].reason
 
 
 def test_a_prompt_that_the_answers_repeat_otherwise_is_noticed() -> None:
@@ -212,9 +212,9 @@ def test_a_prompt_that_the_answers_repeat_otherwise_is_noticed() -> None:
 def test_calls_of_tools_are_not_left_out_in_silence() -> None:
     calls = [{"role": "assistant", "content": "Let me see", "tool_calls": [{"name": "search"}]}]
     with pytest.raises(BadInput, match="row 1: the messages in 'chosen' call tools"):
-        read_examples([{"prompt": CHAT, "chosen": calls, "rejected": "b"}], "pairs")
+        read_examples([{"prompt": CHAT, "chosen": calls, "rejected": answer("b")}], "pairs")
     null = [{"role": "assistant", "content": "a", "tool_calls": None}]  # as the datasets library fills columns up
-    assert read_examples([{"prompt": CHAT, "chosen": null, "rejected": "b"}], "pairs")[0]
+    assert read_examples([{"prompt": CHAT, "chosen": null, "rejected": answer("b")}], "pairs")[0]
 
 
 def test_numbers_of_numpy_are_numbers() -> None:

@@ -3,6 +3,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from polyculture.align.data.examples import PlacedRow
 from polyculture.align.reference.distance import KLToBase
 from polyculture.align.reference.gap import ReferenceGaps
 from polyculture.align.staged.curriculum import CurryDPO
@@ -38,6 +39,11 @@ def test_the_gap_is_that_of_summed_log_probabilities(base, tmp_path):
     assert gaps[[0, 2]] == pytest.approx([expected[0], expected[2]], rel=1e-4) and np.isfinite(gaps[3])
     assert np.isnan(gaps[1]), "the same answer twice teaches nothing"
     assert np.array_equal(ReferenceGaps(base, folder=tmp_path)(PAIRS), gaps, equal_nan=True)
+
+
+def test_rows_that_know_their_place_are_found_again(base):
+    placed = [PlacedRow(row, f"data.jsonl row {7 * i}") for i, row in enumerate(PAIRS)]
+    assert np.array_equal(ReferenceGaps(base)(placed), ReferenceGaps(base)(PAIRS), equal_nan=True)
 
 
 def test_a_model_in_memory_serves_as_well(base):
