@@ -125,7 +125,7 @@ def compare_outputs(
     if outside and set(outside) != set(inside):
         raise BadInput(f"the policies {', '.join(inside)} should have outputs on shifted prompts too, or none of them")
     if judge is None and any(one.scores is None for held in places.values() for one in held.values()):
-        raise BadInput("there is nothing to count wins with; name a judge, or give every response a score")
+        raise BadInput("there is nothing to count wins with; name a judge (--judge), or give every response a score")
     first, notes = names[0], list[str]()
     K = min(len(texts) for held in places.values() for one in held.values() for texts in one.responses.values())
     longest = max(len(texts) for held in places.values() for one in held.values() for texts in one.responses.values())

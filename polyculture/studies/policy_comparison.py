@@ -1,8 +1,8 @@
 """Policies compared: how often they win, in and out of distribution, and how varied they are for one input and across.
 
-"Understanding the Effects of RLHF on LLM Generalisation and Diversity" (2023), Sections 4 and 5. Diversity across inputs
-is of the j-th output of every input; the paper takes j = 1, here it is the mean over all j. Its interval is over draws
-of outputs for these inputs and says nothing of other inputs; all others are over inputs, of differences paired by them.
+"Understanding the Effects of RLHF on LLM Generalisation and Diversity" (2023), Sections 4 and 5. Diversity across
+inputs is of the j-th output of every input; the paper takes j = 1, here it is the mean over all j. Its interval is over
+draws of outputs for these inputs and says nothing of other inputs; all others are over inputs, of differences paired.
 """
 
 from __future__ import annotations
