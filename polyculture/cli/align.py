@@ -178,6 +178,9 @@ def align(
     cpu: Annotated[
         bool, typer.Option("--cpu", help="Use the CPU even where there is a GPU.", rich_help_panel="Training")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what the model would see, token for token, and write nothing.")
+    ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Remove what an earlier run left in the folder.")] = False,
     on_bad_row: options.OnBadRow = "error",
     split: options.Split = "train",
@@ -250,6 +253,10 @@ def align(
     )
     main = int(os.environ.get("RANK", "0")) == 0
     with progress_bar(quiet=json or not main) as progress:
+        if dry_run:
+            from polyculture.cli.align_preview import preview
+
+            return preview(job, json, progress) if main else None
         done = run(job, progress)
     if main:
         from polyculture.report.alignment import write_alignment

@@ -143,6 +143,30 @@ def test_columns_that_do_not_fit_name_the_objectives_that_do(model: str, tmp_pat
     assert found.exit_code == 2 and "which fit" in found.stderr and "kto" in found.stderr
 
 
+def test_a_dry_run_shows_what_the_model_would_see(model: str, tmp_path: Path) -> None:
+    data, out = tmp_path / "chats.jsonl", tmp_path / "out"
+    rows: list[dict[str, Any]] = [
+        {
+            "prompt": [{"role": "user", "content": f"Oats, {i}?"}],
+            "chosen": [{"role": "assistant", "content": "Yes."}],
+            "rejected": [{"role": "assistant", "content": "No."}],
+        }
+        for i in range(8)
+    ]
+    rows[3]["rejected"] = rows[3]["chosen"]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = run(*line(data, model, out, "--held-out", "0", "--dry-run"))
+    assert found.exit_code == 0, found.output
+    assert "7 of 8 rows, as pairs" in found.stdout and "chosen and rejected are the same" in found.stdout
+    assert "'<|user|>Oats, 0?<|end|><|assistant|>'" in found.stdout and "'Yes.<|end|></s>'" in found.stdout
+    assert not out.exists()
+    told = json.loads(run(*line(data, model, out, "--held-out", "0", "--dry-run", "--json", "-O", "kto")).stdout)
+    assert told["kind"] == "labels" and [one["label"] for one in told["shown"]] == [True, False, True]
+    assert told["rejected"] == [{"place": "chats.jsonl row 4", "reason": "chosen and rejected are the same"}]
+    wrong = run(*line(data, str(tmp_path / "nothing"), out, "--dry-run"))
+    assert wrong.exit_code == 2 and "can't load a tokenizer from" in wrong.stderr
+
+
 def test_columns_of_other_names_are_told(model: str, tmp_path: Path) -> None:
     data = tmp_path / "answers.csv"
     data.write_text("question,answer,good\n" + "".join(f"What is {i}?,It is {i}.,{i % 2 == 0}\n" for i in range(8)))
