@@ -220,13 +220,13 @@ def _samples(run: AlignmentReport) -> list[dict[str, Any]]:
             sides.insert(0, ("before", first.step, before[one["prompt"]]))
         shown.append(
             {
-                "prompt": one["prompt"],
+                "prompt": one["prompt"].strip(),  # the blank lines that prompts begin with are no news
                 "sides": [
                     {
                         "name": name,
                         "step": step,
                         "answers": [
-                            {"text": text, "reward": rewards[i] if i < len(rewards) else None}
+                            {"text": text.strip(), "reward": rewards[i] if i < len(rewards) else None}
                             for i, text in enumerate(held["answers"])
                         ],
                     }

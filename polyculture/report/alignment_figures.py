@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from polyculture.align.watching.log import Observation
+from polyculture.align.watching.measures import mean_interval
 from polyculture.report.figure import Figure
 from polyculture.reproductions.finding import Curve, Plot
 
@@ -129,12 +130,19 @@ WATCHED: Sequence[tuple[str, str, str, str, Sequence[Lines]]] = (
         "Where the policy writes, at temperature 1. The alarm looks at the entropy and the mass of the likeliest "
         "tokens.",
         (
-            Lines("top-k-entropy", "Entropy of the likeliest tokens", "bits", {"top_k_entropy": "top-k entropy"}),
+            Lines(
+                "top-k-entropy",
+                "Entropy of the likeliest tokens",
+                "bits",
+                {"top_k_entropy": "top-k entropy"},
+                "The band is a 95 % interval over prompts. The alarm compares prompt by prompt, which is finer.",
+            ),
             Lines(
                 "top-k-mass",
                 "Mass of the likeliest tokens",
                 "probability",
                 {"top_k_mass": "top-k mass"},
+                "The band is a 95 % interval over prompts.",
                 percent=True,
             ),
             Lines("entropy", "Entropy of the whole vocabulary", "nats", {"entropy": "entropy"}),
@@ -203,7 +211,7 @@ def figures_of(
                 training,
             )
         )
-    seen = [{"step": one.step, **one.metrics} for one in observations]
+    seen = [{"step": one.step, **one.metrics, **_intervals(one)} for one in observations]
     for place, name, title, text, several in WATCHED:
         drawn = [figure for lines in several if (figure := _over_steps(lines, seen, BANDS, marks))]
         if drawn:
@@ -211,7 +219,15 @@ def figures_of(
     return groups
 
 
-BANDS = {name: (f"{name}_low", f"{name}_high") for name in ("reward", "vendi_prompt")}
+BANDS = {name: (f"{name}_low", f"{name}_high") for name in ("reward", "vendi_prompt", "top_k_entropy", "top_k_mass")}
+
+
+def _intervals(one: Observation) -> dict[str, float]:
+    """Intervals of what is kept by prompt."""
+    found: dict[str, float] = {}
+    for name, values in one.by_prompt.items():
+        _, found[f"{name}_low"], found[f"{name}_high"] = mean_interval(values)
+    return found
 
 
 def _path(observations: Sequence[Observation], watch: Mapping[str, Any]) -> Figure | None:
@@ -235,6 +251,10 @@ def _path(observations: Sequence[Observation], watch: Mapping[str, Any]) -> Figu
         "Each point is an evaluation, shaded by its step. Further right is better, and "
         "further up is more diverse; where the path goes down to the right, diversity is paid for reward."
     )
+    ends = [observations[i].metrics for i in (0, -1)]
+    same = [words for key, words in (("reward", "reward"), (name, "diversity")) if _overlap(key, *ends)]
+    if same:
+        caption += f" The 95 % intervals of start and end overlap in {' and in '.join(same)}: that may be chance."
     return Figure(
         "path",
         plot,
@@ -244,6 +264,12 @@ def _path(observations: Sequence[Observation], watch: Mapping[str, Any]) -> Figu
         shade="step",
         named={"evaluations": {0: "start", len(points) - 1: "end"}},
     )
+
+
+def _overlap(name: str, a: Mapping[str, float], b: Mapping[str, float]) -> bool:
+    """Whether the intervals of a metric at two evaluations overlap."""
+    (low, high), (least, most) = ([one.get(f"{name}_{end}", math.nan) for end in ("low", "high")] for one in (a, b))
+    return low <= most and least <= high
 
 
 def _over_steps(

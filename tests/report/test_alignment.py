@@ -167,6 +167,24 @@ def test_a_change_is_called_better_or_worse_only_where_intervals_are_apart() -> 
     assert 'class="change better"' not in near and near.count('class="change same"') == 8
 
 
+def test_the_frontier_says_what_may_be_chance_and_the_alarms_numbers_have_bands() -> None:
+    kept = {"top_k_entropy": [1.0, 2.0, 3.0], "top_k_mass": [0.5, 0.6, 0.4]}
+
+    def figures(*steps: int) -> dict[str, Any]:
+        several = [seen(step, by_prompt=kept) for step in steps]
+        return {one.id: one for group in figures_of(several, [], WATCH, {}) for one in group.figures}
+
+    assert "overlap in reward:" in figures(0, 4)["path"].caption and "overlap" not in figures(0, 40)["path"].caption
+    low, high = (getattr(figures(0, 4)["top-k-entropy"].plot.curves[0], end)[0] for end in ("low", "high"))
+    assert (low + high) / 2 == pytest.approx(2) and high - low == pytest.approx(2 * 4.3027 / math.sqrt(3), rel=1e-3)
+
+
+def test_blank_lines_around_prompts_and_answers_are_not_shown() -> None:
+    samples = [{"prompt": "\n\nHuman: hi", "answers": [" yes\n"], "rewards": [1.0]}]
+    page = render_alignment(AlignmentReport(observations=[seen(0, samples=samples), seen(4, samples=samples)]))
+    assert ">Human: hi</p>" in page and page.count(">yes</blockquote>") == 2
+
+
 def test_what_there_is_not_the_page_leaves_out(open_page: Open) -> None:
     page = open_page(render_alignment(AlignmentReport({"objective": "sft", "log": []})))
     told = text_of(page)
