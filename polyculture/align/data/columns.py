@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from numbers import Real
 from typing import Any
+
+import numpy as np
 
 from polyculture.errors import BadInput, unknown
 from polyculture.functions import named_function
@@ -66,7 +69,8 @@ def _made(make: Callable[[Row], Any], row: Row, name: str, place: str) -> Any:
 def _checked(value: Any, name: str, place: str) -> Any:
     if name in SAID:
         return value
+    value = value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
     values = value if isinstance(value, (list, tuple)) else [value]
-    if not values or any(isinstance(one, bool) or not isinstance(one, (int, float)) for one in values):
+    if not values or any(isinstance(one, bool) or not isinstance(one, Real) for one in values):
         raise BadInput(f"{place}: the source of column '{name}' gives {value!r}, which is no number")
     return value

@@ -298,7 +298,7 @@ def _single(row: Mapping[str, Any], form: Form, place: str) -> tuple[Prompt, tup
 def _said(row: Mapping[str, Any], column: str, place: str) -> Any:
     value = row.get(column)
     if isinstance(value, str):
-        return value
+        return _whole(value)
     if isinstance(value, (list, tuple)) and value and all(isinstance(turn, Mapping) for turn in value):
         for turn in value:
             if not isinstance(turn.get("role"), str) or not isinstance(turn.get("content"), str):
@@ -307,10 +307,15 @@ def _said(row: Mapping[str, Any], column: str, place: str) -> Any:
                 raise BadInput(
                     f"{place}: the messages in '{column}' call tools, which is not learned here; drop the row"
                 )
-        return [{"role": turn["role"], "content": turn["content"]} for turn in value]
+        return [{"role": turn["role"], "content": _whole(turn["content"])} for turn in value]
     if value is None:
         raise BadInput(f"{place}: column '{column}' is missing or null; columns are {', '.join(row)}")
     raise BadInput(f"{place}: '{column}' should be text or a list of chat messages, not {type(value).__name__}")
+
+
+def _whole(text: str) -> str:
+    """The text; a lone surrogate, from a JSON escape, is no character, and no tokenizer takes it."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _numbers(row: Mapping[str, Any], columns: Sequence[str], place: str) -> dict[str, Number]:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from polyculture.align.data.encoding import Encoder
 from polyculture.align.data.examples import read_examples
-from polyculture.align.watching.samples import end_tokens, pad_token, read_completions, sample_policy, undisturbed
+from polyculture.align.watching.samples import (
+    context_of,
+    end_tokens,
+    pad_token,
+    read_completions,
+    sample_policy,
+    undisturbed,
+)
+from polyculture.errors import BadInput
 from polyculture.llm.loading import load, on_device
 
 
@@ -52,14 +61,17 @@ class KLToBase:
             model: folder of the trained model, or the model.
 
         Raises:
-            BadInput: a model can't be loaded, or the rows hold no prompt.
+            BadInput: a model can't be loaded, the rows hold no prompt, or its window no prompt and sample.
         """
         base, tokenizer = load(self.base, self.tokenizer, self.dtype)
         policy, _ = load(model, tokenizer, self.dtype)
         if policy is not model:
             policy = on_device(policy, self.device)
         base = base.to(next(policy.parameters()).device)
-        asked = self._prompts(tokenizer)
+        room = min(self.max_length, (context_of(policy) or math.inf) - self.max_new_tokens)
+        if room < 2:
+            raise BadInput(f"samples of {self.max_new_tokens} tokens leave no room for a prompt in the model's window")
+        asked = self._prompts(tokenizer, int(room))
         end, pad = end_tokens(policy, tokenizer), pad_token(tokenizer)
         with undisturbed(policy, base):
             drawn = sample_policy(
@@ -70,8 +82,8 @@ class KLToBase:
             readings = read_completions(policy, repeated, flat, reference=base, pad=pad)
         return float(np.mean([reading.reverse_kl for reading in readings]))
 
-    def _prompts(self, tokenizer: Any) -> list[list[int]]:
+    def _prompts(self, tokenizer: Any, room: int) -> list[list[int]]:
         examples, _ = read_examples(self.rows, "samples", source="prompt")
-        encoded, _, _ = Encoder(tokenizer, self.max_length).encode(examples)
+        encoded, _, _ = Encoder(tokenizer, room).encode([replace(example, completions=()) for example in examples])
         distinct = {tuple(example.prompt): example.prompt for example in encoded}
         return list(distinct.values())[: self.prompts]

@@ -13,6 +13,7 @@ from polyculture.align.data.encoding import Encoder
 from polyculture.align.data.examples import PlacedRow, read_examples
 from polyculture.align.data.layout import Layout
 from polyculture.align.log_probs.forward import probe
+from polyculture.align.preparation import fitting_length
 from polyculture.align.reference.scores import reference_log_probs
 from polyculture.llm.loading import load, on_device
 from polyculture.progress import Progress, silent
@@ -60,8 +61,9 @@ class ReferenceGaps:
             model = on_device(model, self.device)
         placed = [PlacedRow(row, f"{SOURCE} {number}") for number, row in enumerate(rows, 1)]
         examples, _ = read_examples(placed, "pairs", source=SOURCE, name="curry-dpo")
-        encoded, _, _ = Encoder(tokenizer, self.max_length).encode(examples, self.progress)
-        abilities = probe(model, model.config.get_text_config().vocab_size, 2 * self.max_length)
+        length = fitting_length(model, self.max_length)  # as the trainer cuts them
+        encoded, _, _ = Encoder(tokenizer, length).encode(examples, self.progress)
+        abilities = probe(model, model.config.get_text_config().vocab_size, 2 * length)
         pad = next(token for token in (tokenizer.pad_token_id, tokenizer.eos_token_id) if token is not None)
         scores = reference_log_probs(
             model,

@@ -221,3 +221,9 @@ def test_numbers_of_numpy_are_numbers() -> None:
     row = {**PAIR, "margin": np.float32(0.5)}
     (example,), _ = read_examples([row], "pairs", columns=("margin",))
     assert example.numbers == {"margin": 0.5} and type(example.numbers["margin"]) is float
+
+
+def test_half_a_character_is_replaced() -> None:
+    said = [{"role": "assistant", "content": "b \ud83d"}]
+    (example,), _ = read_examples([{"prompt": "é \udc00", "chosen": said, "rejected": answer("c")}], "pairs")
+    assert example.prompt == [{"role": "user", "content": "é ?"}] and example.texts() == ["b ?", "c"]

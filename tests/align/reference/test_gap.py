@@ -78,3 +78,21 @@ def test_the_distance_is_the_mean_log_ratio_of_samples(base, tmp_path):
             for folder in (other, base)
         )
     assert exact == pytest.approx((policy.exp() * (policy - reference)).sum().item(), rel=1e-4)
+
+
+LONG = [{"prompt": f"{i} wheat and rye" * 12, "chosen": " oats", "rejected": " clover"} for i in range(3)]
+
+
+def test_pairs_are_cut_to_the_models_window_as_in_training(tmp_path):
+    small = tiny_llama(tmp_path / "small", context=32)
+    with pytest.warns(UserWarning, match="the model takes 32 tokens"):
+        gaps = ReferenceGaps(small)(LONG)
+    assert np.array_equal(gaps, ReferenceGaps(small, max_length=32)(LONG))
+
+
+def test_prompts_leave_room_for_samples_in_the_models_window(tmp_path):
+    small, other = (tiny_llama(tmp_path / str(seed), context=32, seed=seed) for seed in (1, 2))
+    cut = KLToBase(small, LONG, samples=1, max_new_tokens=8, max_length=24)
+    assert KLToBase(small, LONG, samples=1, max_new_tokens=8)(other) == pytest.approx(cut(other))
+    with pytest.raises(BadInput, match="no room for a prompt"):
+        KLToBase(small, LONG, max_new_tokens=32)(other)
