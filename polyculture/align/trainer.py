@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save
 from transformers import Trainer, TrainingArguments
 
 from polyculture.align.data.dataset import EncodedDataset, with_mismatched
@@ -38,17 +37,14 @@ from polyculture.align.preparation import (
     switch_off_dropout,
     vocabulary_of,
 )
-from polyculture.align.reference.model import ReferenceModel
-from polyculture.align.reference.refresh import ReferenceRefresh
+from polyculture.align.reference.model import ReferenceModel, computing_device, placed
+from polyculture.align.reference.refresh import ReferenceRefresh, load_reference, save_reference
 from polyculture.align.training_metrics import MetricSums, counts, own_examples
 from polyculture.align.watching.callback import Watch, WatchCallback
 from polyculture.align.watching.samples import pad_token
 from polyculture.errors import BadInput
-from polyculture.files import atomic
 from polyculture.llm.loading import load
 from polyculture.progress import Progress, silent
-
-REFERENCE = "reference.safetensors"
 
 
 class AlignmentTrainer(Trainer):
@@ -169,7 +165,8 @@ class AlignmentTrainer(Trainer):
             **trainer,
         )
         check_joined(self.accelerator.num_processes)
-        self.abilities = probe(self.model, self.model.config.get_text_config().vocab_size, 2 * self.max_length)
+        with placed(self.model, computing_device(self.model, self.accelerator)):
+            self.abilities = probe(self.model, self.model.config.get_text_config().vocab_size, 2 * self.max_length)
         self.layout = self.data_collator = Layout(self.layout.pad, share=share_prompts and self.abilities.share_prompts)
         self._metrics = {"train": MetricSums(), "eval": MetricSums()}
         self._judged: Any = None
@@ -375,17 +372,13 @@ class AlignmentTrainer(Trainer):
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         if self.refresh is not None and self.args.should_save:
             # Before the rest: a checkpoint is complete when its trainer_state.json is there, which comes last.
-            folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-            with atomic(folder / REFERENCE, "wb") as file:
-                # Copies: weights that are tied share their memory, which safetensors refuses.
-                file.write(save({name: value.clone() for name, value in self.reference.model.state_dict().items()}))
+            save_reference(self.reference.model, Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}")
         super()._save_checkpoint(model, trial)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
-        kept = Path(resume_from_checkpoint) / REFERENCE
         if self.refresh is not None:
-            self.reference.model.load_state_dict(load_file(kept))
+            load_reference(self.reference.model, Path(resume_from_checkpoint))
 
     def _check_finite(self, loss: torch.Tensor, inputs: Mapping[str, Any]) -> None:
         data = self.train_dataset if self._judged is None else self._judged

@@ -158,8 +158,10 @@ def test_a_reference_that_follows_is_kept_in_checkpoints(tiny_model: str, prefer
     again = trainer(tiny_model, preferences, tmp_path / "b", refresh=(0.5, 2), args=args)
     again.train(resume_from_checkpoint=str(tmp_path / "a" / "checkpoint-2"))
     assert torch.equal(weights(again), weights(whole))
-    fixed = trainer(tiny_model, preferences, tmp_path / "c", args={"max_steps": 4})
+    fixed = trainer(tiny_model, preferences, tmp_path / "c", args=args)
     fixed.train()
+    with pytest.raises(BadInput, match=r"checkpoint-2 holds no reference\.safetensors"):
+        again.train(resume_from_checkpoint=str(tmp_path / "c" / "checkpoint-2"))
     assert not torch.equal(weights(fixed), weights(whole))
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from polyculture.align.data.dataset import EncodedDataset
 from polyculture.align.data.layout import Layout
@@ -125,7 +128,7 @@ class ReferenceModel:
         """
         if all(one is None or self.has_scored(one) for one in data):
             return list(data)
-        with self._for_scoring() as model:
+        with self._for_scoring(computing_device(self.policy, accelerator)) as model:
             self.fingerprint = fingerprint(model)
             return [
                 one
@@ -155,20 +158,15 @@ class ReferenceModel:
         return bool(self.fingerprint) and data.ref is not None and data.scored_by == self.fingerprint
 
     @contextlib.contextmanager
-    def _for_scoring(self) -> Iterator[Any]:
+    def _for_scoring(self, device: Any = None) -> Iterator[Any]:
+        device = _device(self.policy) if device is None else device
         if self.model is not None or self.own_base:
-            with self.running() as model:
+            with self.running() as model, placed(model, device):
                 yield model
             return
         model = self.policy if self._given is None else self._loaded()
-        home = _device(model)
-        _to(model, _device(self.policy))
-        try:
-            with self.autocast():
-                yield model
-        finally:
-            if model is self._given:  # one that was loaded is let go
-                _to(model, home)
+        with placed(model, device), self.autocast():
+            yield model
 
     def _loaded(self) -> Any:
         if not isinstance(self._given, (str, Path)):
@@ -176,6 +174,41 @@ class ReferenceModel:
         model = load(self._given, None, self.dtype)[0]
         _check_vocabulary(model, self.policy)
         return model
+
+
+def computing_device(policy: Any, accelerator: Any) -> Any:
+    """Where a policy can be run before it is trained: FSDP and DeepSpeed leave it on the CPU until then.
+
+    Args:
+        policy: the model to be trained, not wrapped yet.
+        accelerator: of the trainer.
+    """
+    device = _device(policy)
+    return accelerator.device if str(device) == "cpu" else device
+
+
+@contextlib.contextmanager
+def placed(model: Any, device: Any) -> Iterator[Any]:
+    """A model on a device for the block, then back where it was; if there is no room for it, it stays, with a warning.
+
+    Args:
+        model: is moved.
+        device: where to.
+    """
+    home = _device(model)
+    try:
+        _to(model, device)
+    except torch.OutOfMemoryError:
+        _to(model, home)
+        warnings.warn(
+            f"the whole model has no room on {device}, so what is computed before the training is computed on {home}, "
+            "which is slow; load it in a shorter type (dtype)",
+            stacklevel=2,
+        )
+    try:
+        yield model
+    finally:
+        _to(model, home)
 
 
 def _check_vocabulary(model: Any, policy: Any) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save
 from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from polyculture.align.objectives.bounds import within
 from polyculture.errors import BadInput
+from polyculture.files import atomic
+
+REFERENCE = "reference.safetensors"
 
 
 @torch.no_grad()
@@ -36,6 +41,33 @@ def soft_update(reference: nn.Module, policy: nn.Module, alpha: float = 0.6) -> 
         raise BadInput(f"policy and reference share {shared[0]}: a refresh would change nothing; copy the model first")
     for name, parameter in target.items():
         parameter.lerp_(source[name].to(parameter), alpha)
+
+
+def save_reference(reference: nn.Module, folder: Path) -> None:
+    """Keep a reference that moves in a checkpoint.
+
+    Args:
+        reference: the model.
+        folder: of the checkpoint.
+    """
+    with atomic(folder / REFERENCE, "wb") as file:
+        # Copies: weights that are tied share their memory, which safetensors refuses.
+        file.write(save({name: value.clone() for name, value in reference.state_dict().items()}))
+
+
+def load_reference(reference: nn.Module, folder: Path) -> None:
+    """Go on with the reference of a checkpoint.
+
+    Args:
+        reference: the model; is changed.
+        folder: of the checkpoint.
+
+    Raises:
+        BadInput: the checkpoint has none.
+    """
+    if not (folder / REFERENCE).exists():
+        raise BadInput(f"{folder} holds no {REFERENCE}: it is of a training whose reference stood still; begin anew")
+    reference.load_state_dict(load_file(folder / REFERENCE))
 
 
 class ReferenceRefresh(TrainerCallback):

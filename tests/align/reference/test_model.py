@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainingArguments
 
+from polyculture.align.data.layout import Layout
+from polyculture.align.log_probs.forward import Abilities
 from polyculture.align.reference import model as module
 from polyculture.align.reference.model import ReferenceModel
 from polyculture.align.sampled.trainer import SamplingTrainer
@@ -130,6 +133,30 @@ def test_a_live_reference_stays(tiny_model: str, other: str, monkeypatch: pytest
     with reference.running() as model:
         assert model is given and not given.training and not given.lm_head.weight.requires_grad
     assert moves.seen == ["gpu"]
+
+
+def test_what_fsdp_leaves_on_the_cpu_is_scored_where_it_trains(
+    tiny_model: str, other: str, preferences: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = loaded(tiny_model)
+    moves = Moves(monkeypatch, None)
+    accelerator = SimpleNamespace(device="gpu", process_index=0, num_processes=1)
+    assert module.computing_device(policy, accelerator) == "gpu"
+    for reference in (ReferenceModel(moves.watched(policy)), ReferenceModel(policy, moves.watched(loaded(other)))):
+        moves.seen.clear()
+        data = trainer(tiny_model, preferences, tmp_path, "simpo").train_dataset
+        reference.scored([data], Layout(2), Abilities(), accelerator, folder=tmp_path, batch_size=8)
+        assert moves.seen == ["gpu", "cpu"]
+
+
+def test_a_model_without_room_is_run_where_it_is() -> None:
+    class Large(torch.nn.Linear):
+        def to(self, device: Any) -> Any:
+            raise torch.OutOfMemoryError
+
+    model = Large(1, 1)
+    with pytest.warns(UserWarning, match="no room on meta, so .* computed on cpu"), module.placed(model, "meta"):
+        assert model.weight.device.type == "cpu"
 
 
 def test_a_reference_that_was_loaded_is_let_go(
