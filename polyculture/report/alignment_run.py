@@ -36,7 +36,7 @@ class AlignmentReport:
         settings: of the run.
         aside: rows that were not trained on.
         marks: words -> step at which a line is drawn in every plot over steps.
-        kept: where the model of before the alarm is, in the folder of the run.
+        kept: where the model of before the first alarm is, in the folder of the run.
     """
 
     summary: Mapping[str, Any] = field(default_factory=dict)
@@ -83,7 +83,8 @@ def read_alignment(folder: Path | str) -> AlignmentReport:
     for part in parts or [folder]:
         seen = read_observations(part / "watch.jsonl") if (part / "watch.jsonl").exists() else []
         rows = _log(part)
-        if not kept and (part / "before-alarm").is_dir():
+        first_alarm = not any(one.alarm for one in observations) and any(one.alarm for one in seen)
+        if first_alarm and (part / "before-alarm").is_dir():  # a later stage's lies behind the alarm that is told
             kept = str((part / "before-alarm").relative_to(folder))
         if start:
             marks[part.name.replace("-", " ")] = start

@@ -228,7 +228,9 @@ def test_a_run_in_stages_is_joined(folder: Path) -> None:
     assert [row["step"] for row in run.log] == [5, 10, 15, 25, 30, 35]
     assert run.kept == ""
     (folder / "stage-2" / "before-alarm").mkdir()
-    assert "that of stage-2/before-alarm" in render_alignment(folder)
+    assert "with a checkpoint from there" in render_alignment(folder), "the first alarm was in stage 1"
+    (folder / "stage-1" / "before-alarm").mkdir()
+    assert "that of stage-1/before-alarm" in render_alignment(folder)
     assert run.marks == {"stage 2": 20} and run.alarm == ALARM
     assert "The run has several stages" in render_alignment(run)
 
