@@ -95,6 +95,9 @@ class _Run:
         self.job, self.progress = job, progress
         self.stages: dict[str, dict[str, Any]] = {}
         self.reused: list[str] = []
+        # What is needed last is looked up first: a mistyped name should not be found after hours of training.
+        self.measures = make_measures(job.embedder, job.nli)
+        self.own_judge = None if job.judge is None else self._named_judge(job.judge)
         self.material = self._material()
         base = self._base()
         self.sft = self._stage("sft", lambda out: align(self._sft_job(base, out), self._of("SFT")).summary)
@@ -273,13 +276,16 @@ class _Run:
             about = f"{stage['accuracy']:.0%} of {stage['held_out']} held-out ones right"
             model = RewardModel(self.job.out / "judge" / MODEL)
             return by_model(model), f"a reward model of preferences that the policies' one never saw (it has {about})"
-        if self.job.judge is None:
-            assert self.material.reward is not None
-            return by_text(self.material.reward), self.material.reward_name
-        reward = make_reward(self.job.judge)
+        if self.own_judge is not None:
+            return self.own_judge, str(self.job.judge)
+        assert self.material.reward is not None
+        return by_text(self.material.reward), self.material.reward_name
+
+    def _named_judge(self, name: str) -> Judge:
+        reward = make_reward(name)
         if reward is None:
             raise BadInput("--judge none leaves nothing to count wins with; name a scorer or a function")
-        return by_text(reward), self.job.judge
+        return by_text(reward)
 
     def _draw(self, model: Any, prompts: Sequence[Tokens], n: int, *, seed: int, shown: bool = False) -> Any:
         """Samples at temperature 1, or as all policies are ``shown``."""
@@ -368,7 +374,7 @@ class _Run:
             for name, held in outputs.items()
             for place in self.places
         }
-        diversity = make_measures(self.job.embedder, self.job.nli).of(texts)
+        diversity = self.measures.of(texts)
         found = {}
         for name, held in outputs.items():
             by_place: dict[Place, Any] = {}

@@ -118,6 +118,9 @@ class RLHFStudy:
             raise BadInput("the study needs 2 prompts, 2 samples of each and best of 2, or more")
         if not self.kl or any(not 0 < b < float("inf") for b in self.kl):
             raise BadInput(f"KL coefficients should be one or more finite numbers above 0, not {self.kl}")
+        for name, what in (("reward", "a reward"), ("ood", "shifted prompts")):
+            if self.data == SYNTHETIC and getattr(self, name) is not None:
+                raise BadInput(f"{SYNTHETIC} has {what} of its own; leave --{name} out, or give data of yours")
         if self.control in self.kl:
             raise BadInput(
                 f"the control's KL coefficient {self.control:g} is also one of those studied; give another, or none"

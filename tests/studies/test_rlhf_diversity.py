@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from polyculture.errors import BadInput
+from polyculture.errors import BadInput, PolycultureError
 from polyculture.report.policies import render_policies
 from polyculture.studies import rlhf_diversity
 from polyculture.studies.policy_comparison import BEST, SFT
@@ -170,12 +170,21 @@ def test_what_can_not_be_compared_is_refused(tmp_path: Path) -> None:
         ({"kl": (float("inf"),)}, "finite numbers above 0"),
         ({"kl": (0.5, 9.0), "control": 9.0}, "control's KL coefficient 9 is also one of those studied"),
         ({"pool": 1}, "smaller than best of 2"),
+        ({"reward": "heuristic"}, "has a reward of its own; leave --reward out"),
+        ({"ood": "shifted.jsonl"}, "has shifted prompts of its own; leave --ood out"),
         ({"temperature": 0.0}, "greedy outputs have no diversity"),
     ],
 )
 def test_settings_out_of_range(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     with pytest.raises(BadInput, match=message):
         small(tmp_path, **change)
+
+
+@pytest.mark.parametrize("change", [{"judge": "heuristc"}, {"embedder": "tfidff"}, {"nli": "python:no:such"}])
+def test_a_mistyped_name_is_told_before_anything_is_trained(tmp_path: Path, change: dict[str, Any]) -> None:
+    with pytest.raises(PolycultureError):
+        run_study(small(tmp_path / "out", **change))
+    assert not (tmp_path / "out" / "sft").exists()
 
 
 def test_a_language_model_is_trained_as_in_the_paper_unless_told_otherwise(tmp_path: Path) -> None:
