@@ -206,9 +206,12 @@ class AlignmentTrainer(Trainer):
         Raises:
             BadInput: they don't fit the objective, or none is left.
         """
-        if isinstance(rows, EncodedDataset):
-            return rows
         kind = self.objective.kind
+        borrow = kind == "labels" and bool({"kl_policy", "kl_ref"} & set(self.objective.needs))
+        encoded_as = f"{kind} with answers to other prompts" if borrow else kind
+        if isinstance(rows, EncodedDataset):
+            rows.check_fits(encoded_as, self.objective.columns, self.objective.name)
+            return rows
         examples, rejected = read_examples(
             rows, kind, columns=self.objective.columns, source=source, name=self.objective.name
         )
@@ -216,10 +219,10 @@ class AlignmentTrainer(Trainer):
         check_tokens(encoded, self.vocabulary, self.encoder.tokenizer.decode)
         self.rejected += [*rejected, *same]
         self.cuts += cuts
-        if kind == "labels" and {"kl_policy", "kl_ref"} & set(self.objective.needs):
+        if borrow:
             encoded = with_mismatched(encoded, self.max_length, self._borrow_from)
             self._borrow_from = self._borrow_from or encoded  # of the training data, which come first
-        return EncodedDataset(encoded)
+        return EncodedDataset(encoded, kind=encoded_as)
 
     def evaluate(self, eval_dataset: Any = None, *args: Any, **more: Any) -> dict[str, float]:
         """Evaluate on the held-out rows, or on others.

@@ -21,18 +21,42 @@ class EncodedDataset:
         examples: encoded examples.
         ref: of each example, for each completion, the reference's log-probability of every token.
         scored_by: the fingerprint of that reference.
+        kind: what the examples are, for a later trainer to know; empty if it is not known.
     """
 
-    def __init__(self, examples: Sequence[Encoded], ref: Ragged | None = None, scored_by: str = "") -> None:
+    def __init__(
+        self, examples: Sequence[Encoded], ref: Ragged | None = None, scored_by: str = "", kind: str = ""
+    ) -> None:
         self.examples = examples if isinstance(examples, EncodedExamples) else EncodedExamples(examples)
         self.ref = ref
         self.scored_by = scored_by
+        self.kind = kind
 
     def __len__(self) -> int:
         return len(self.examples)
 
     def __getitem__(self, index: int) -> Item:
         return index, self.examples[index], {} if self.ref is None else {"ref": self.ref[index]}
+
+    def check_fits(self, kind: str, columns: Sequence[str], name: str) -> None:
+        """Check that an objective can be trained on the examples.
+
+        Args:
+            kind: what it trains on.
+            columns: of numbers that it needs.
+            name: of the objective, for messages.
+
+        Raises:
+            BadInput: the examples are of another kind, or lack a column.
+        """
+        if self.kind not in ("", kind):
+            raise BadInput(f"the data set was encoded as {self.kind}, and '{name}' trains on {kind}; give it the rows")
+        there = self.examples[0].numbers if len(self) else {}
+        lacking = [column for column in columns if column not in there]
+        if len(self) and lacking:
+            raise BadInput(
+                f"the encoded data set lacks the column '{lacking[0]}', which '{name}' needs; give it the rows"
+            )
 
     def lengths(self) -> list[int]:
         """Tokens of each example, its prompt counted once."""

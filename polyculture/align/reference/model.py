@@ -149,6 +149,7 @@ class ReferenceModel:
                         progress=progress,
                     ),
                     self.fingerprint,
+                    one.kind,
                 )
                 for one in data
             ]

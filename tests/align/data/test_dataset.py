@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from polyculture.align.data.dataset import with_mismatched
+from polyculture.align.data.dataset import EncodedDataset, with_mismatched
 from polyculture.align.data.encoding import Encoded
 from polyculture.errors import BadInput
 
@@ -34,3 +34,13 @@ def test_what_is_borrowed_is_cut_to_fit() -> None:
 def test_many_examples_of_two_prompts_take_no_long() -> None:
     found = with_mismatched([Encoded([int(i < 30_000)], ([i, 1],), {}) for i in range(60_000)], 20)
     assert found[0].completions[1] == [30_000, 1] and found[-1].completions[1] == [0, 1]
+
+
+def test_examples_of_another_kind_are_refused() -> None:
+    data = EncodedDataset([Encoded([5], ([6, 1], [7, 1]), {"margin": 1.0})], kind="pairs")
+    data.check_fits("pairs", ("margin",), "dpo")
+    with pytest.raises(BadInput, match="encoded as pairs, and 'kto' trains on labels"):
+        data.check_fits("labels", (), "kto")
+    with pytest.raises(BadInput, match="lacks the column 'weight', which 'mine' needs"):
+        data.check_fits("pairs", ("weight",), "mine")
+    EncodedDataset(data.examples).check_fits("labels", (), "kto")  # made by hand: it is not known what it is

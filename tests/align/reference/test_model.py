@@ -83,6 +83,15 @@ def test_a_reference_that_is_changed_in_memory_is_another(
     assert not same(before, again.ref)
 
 
+def test_data_encoded_for_another_kind_of_objective_are_refused(
+    tiny_model: str, preferences: Rows, tmp_path: Path
+) -> None:
+    data = trainer(tiny_model, preferences, tmp_path).train_dataset
+    for objective in ("kto", "sft"):
+        with pytest.raises(BadInput, match=f"was encoded as pairs, and '{objective}' trains on"):
+            trainer(tiny_model, data, tmp_path, objective)
+
+
 class Moves:
     """Records where models are moved, on a machine of one device."""
 
