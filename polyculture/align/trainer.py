@@ -349,6 +349,7 @@ class AlignmentTrainer(Trainer):
             out=folder or Path(self.args.output_dir),
             log=self._log_beside,
             processing_class=self.processing_class,
+            autocast=self.accelerator.autocast,
         )
         self.add_callback(self.watching)
 

@@ -63,6 +63,8 @@ class WatchCallback(TrainerCallback):
         log: is handed each evaluation's metrics with the prefix ``watch/``; ``trainer.log``.
         processing_class: tokenizer; None takes the trainer's.
         end: more tokens that end an answer, besides those of the model's generation config and the tokenizer's own.
+        autocast: gives the context in which policy and reference are run; ``trainer.accelerator.autocast``. Without it
+            a policy that is trained in bfloat16 differs from its reference by rounding.
 
     Attributes:
         observations: the evaluations so far.
@@ -85,6 +87,7 @@ class WatchCallback(TrainerCallback):
         log: Callable[[dict[str, float]], None] | None = None,
         processing_class: Any = None,
         end: Sequence[int] = (),
+        autocast: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
     ) -> None:
         if not len(prompts):
             raise BadInput("watching a training needs at least one held-out prompt")
@@ -96,6 +99,7 @@ class WatchCallback(TrainerCallback):
         self._log = log
         self._tokenizer = processing_class
         self._more_ends = tuple(end)
+        self._autocast = autocast
         self._reward = make_reward(watch.reward)
         self._embedder = make_embedder(watch.embedder)
         self._file = WatchLog(Path(out) / FILE)
@@ -126,6 +130,7 @@ class WatchCallback(TrainerCallback):
             embedder=self._embedder,
             ranks=self._ranks,
             end=self._more_ends,
+            autocast=self._autocast,
         )
         if self._ranks.rank == 0:
             self._file.start(state.global_step, self._every)

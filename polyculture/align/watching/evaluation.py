@@ -26,9 +26,10 @@ Answers are cut at ``max_new_tokens``, so what is said of whole answers is said 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,7 @@ class PolicyEvaluation:
         embedder: of the Vendi scores.
         ranks: the processes that share the work.
         end: more tokens that end an answer.
+        autocast: gives the context in which policy and reference are run.
 
     Raises:
         BadInput: no prompt leaves room for an answer.
@@ -87,6 +89,7 @@ class PolicyEvaluation:
         embedder: Embedder,
         ranks: Ranks,
         end: Sequence[int] = (),
+        autocast: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
     ) -> None:
         self.watch = watch
         self.reference = reference
@@ -95,6 +98,7 @@ class PolicyEvaluation:
         self._embedder = embedder
         self._ranks = ranks
         self._more_ends = tuple(end)
+        self._autocast = autocast
         self._of_reference: tuple[int, list[tuple[list[int], list[int]]]] | None = None
         context = context_of(model) or math.inf
         self._asked = self._choose(prompts, context)
@@ -116,14 +120,15 @@ class PolicyEvaluation:
         prompts = [self._asked[i][1] for i in mine]
         pad = pad_token(self._tokenizer)
         end = (*end_tokens(model, self._tokenizer), *self._more_ends)
-        drawn = self._sample(model, prompts, pad, end)
-        flat = [(prompt, answer) for prompt, answers in zip(prompts, drawn, strict=True) for answer in answers]
-        own = read_completions(
-            model, *_columns(flat), reference=self.reference, distributions=True, k=self.watch.k, pad=pad
-        )
-        readings = _regrouped(own, self.watch.samples)
-        references = [self._read_reference(model, prompts, pad, end)] if self._has_reference(model) else []
-        likelihoods = self._likelihoods(model, pad)
+        with self._autocast():
+            drawn = self._sample(model, prompts, pad, end)
+            flat = [(prompt, answer) for prompt, answers in zip(prompts, drawn, strict=True) for answer in answers]
+            own = read_completions(
+                model, *_columns(flat), reference=self.reference, distributions=True, k=self.watch.k, pad=pad
+            )
+            readings = _regrouped(own, self.watch.samples)
+            references = [self._read_reference(model, prompts, pad, end)] if self._has_reference(model) else []
+            likelihoods = self._likelihoods(model, pad)
 
         drawn = self._ranks.gather(drawn, n)
         readings = self._ranks.gather(readings, n)

@@ -18,6 +18,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments
 
+from polyculture.align.trainer import AlignmentTrainer
 from polyculture.align.watching.callback import WatchCallback, in_parts, saved_steps
 from polyculture.align.watching.evaluation import PolicyEvaluation
 from polyculture.align.watching.log import Observation, WatchLog, alarm_in_words, read_observations
@@ -377,6 +378,26 @@ def test_watching_changes_no_weight(folder: Path, tokenizer: Any, tmp_path: Path
     assert seen.model.training
     logged = [row for row in seen.state.log_history if "watch/entropy" in row]
     assert [row["step"] for row in logged] == [0, 1, 2, 3, 4, 5]
+
+
+def test_policy_and_reference_are_compared_in_the_same_precision(folder: Path, tokenizer: Any, tmp_path: Path) -> None:
+    rows = [{"prompt": f"{text[:9]} ", "chosen": text[9:30], "rejected": text[4:22]} for text in TEXTS]
+    args = TrainingArguments(
+        str(tmp_path),
+        max_steps=1,
+        per_device_train_batch_size=2,
+        bf16=True,
+        learning_rate=0.0,
+        save_strategy="no",
+        report_to=[],
+        use_cpu=True,
+        disable_tqdm=True,
+    )
+    made = AlignmentTrainer(str(folder), "dpo", args, rows, rows[:3], watch=SMALL, max_length=64)
+    made.train()
+    assert len(made.watching.observations) == 2
+    for one in made.watching.observations:
+        assert {name: value for name, value in one.metrics.items() if "kl" in name and value != 0} == {}
 
 
 def told(path: Path) -> list[dict[str, Any]]:
