@@ -117,8 +117,8 @@ class OverOptimisationMonitor:
     them by more than ``tolerance`` of its start value. Entropy collapse: it is below ``collapse`` of its start.
     The likelihood of chosen answers is recorded but raises no alarm: its fall is not by itself bad.
 
-    It takes numbers as they are: where they are noisy, it is deceived the more often the longer it watches. The watch of
-    a training, which has the numbers of each prompt, has a rule that knows their noise (``polyculture.align.watching``).
+    It takes numbers as they are: noise deceives it the more often the longer it watches. The watch of a training, which
+    has the numbers of each prompt, has a rule that knows their noise (``polyculture.align.watching``).
 
     Args:
         window: evaluations in a row that must fall.
