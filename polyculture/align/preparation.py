@@ -20,6 +20,9 @@ from polyculture.errors import BadInput
 RANDOM = ("drop", "jitter")
 """In the names of what makes a pass random: dropout, left-out layers, the noise of mixtures of experts."""
 
+SIZES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
+"""Where launchers say how many processes there are: torchrun and accelerate, then mpirun of several kinds."""
+
 
 def as_objective(which: str | Loss | Objective | Mixture, hyper: Mapping[str, Any]) -> Objective | Mixture:
     """An objective from whatever names one.
@@ -50,7 +53,7 @@ def check_joined(processes: int) -> None:
     Raises:
         BadInput: it sees fewer than were launched.
     """
-    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    launched = next((int(os.environ[name]) for name in SIZES if name in os.environ), 1)
     if launched != processes:
         raise BadInput(
             f"{launched} processes were launched, but this one sees {processes}: they have not joined, and each would "

@@ -258,6 +258,12 @@ def test_processes_that_never_joined_are_noticed(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(BadInput, match=r"2 processes were launched, but this one sees 1.*ACCELERATE_USE_CPU"):
         check_joined(1)
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "1")  # one torchrun a machine, started by mpirun
+    check_joined(2)
+    monkeypatch.delenv("WORLD_SIZE")
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
+    with pytest.raises(BadInput, match="2 processes were launched"):
+        check_joined(1)
 
 
 def test_mistakes_are_named(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:
