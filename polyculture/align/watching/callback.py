@@ -193,7 +193,10 @@ class WatchCallback(TrainerCallback):
         assert alarm is not None
         saw = alarm_in_words(alarm.reason, k=self.watch.k, window=self.watch.window, collapse=self.watch.collapse)
         steps = [step for step in saved_steps(folder) if step <= alarm.stop_at]
-        where = f"no checkpoint of it or before it is in {folder}; save more often (save_steps)"
+        where = (
+            f"no checkpoint of it or before it is in {folder}; save more often, or keep more of them (save_steps, "
+            "save_total_limit)"
+        )
         if steps:
             kept = self._file.path.parent / KEPT
             keep_model(folder / f"checkpoint-{steps[-1]}", kept)

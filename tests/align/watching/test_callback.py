@@ -19,6 +19,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments
 
 from polyculture.align.trainer import AlignmentTrainer
+from polyculture.align.watching.alarm import FallAlarm
 from polyculture.align.watching.callback import WatchCallback, in_parts, saved_steps
 from polyculture.align.watching.evaluation import PolicyEvaluation
 from polyculture.align.watching.log import Observation, WatchLog, alarm_in_words, read_observations
@@ -27,7 +28,7 @@ from polyculture.align.watching.ranks import Ranks
 from polyculture.align.watching.samples import read_completions, reference_of, sample_policy, undisturbed
 from polyculture.align.watching.settings import Watch
 from polyculture.errors import BadInput, ModelFailure, UnknownMethod
-from polyculture.measure.over_optimisation import top_k_entropy
+from polyculture.measure.over_optimisation import Alarm, top_k_entropy
 from polyculture.space.embedders import make_embedder
 from tests.tiny_models import TEXTS, tiny_llama, train_tokenizer
 
@@ -437,6 +438,23 @@ def test_an_alarm_stops_the_training_and_names_the_checkpoint(folder: Path, toke
     saved = AutoModelForCausalLM.from_pretrained(tmp_path / f"checkpoint-{alarm.stop_at}")
     assert all(torch.equal(a, b) for a, b in zip(kept.parameters(), saved.parameters(), strict=True))
     assert not list((tmp_path / "before-alarm").glob("optimizer*"))
+
+
+def test_two_checkpoints_are_enough_to_keep_the_model_of_before_a_fall(
+    folder: Path, tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class SeenTwice(FallAlarm):
+        """A fall that was seen at steps 6 and 8."""
+
+        def _raised(self) -> Alarm | None:
+            return Alarm("mass loss", 8, self.steps[-1 - self.window]) if self.steps[-1] == 8 else None
+
+    monkeypatch.setattr("polyculture.align.watching.callback.FallAlarm", SeenTwice)
+    made = trainer(folder, tmp_path, tokenizer, steps=8, save_total_limit=2)
+    watched(made, folder, tmp_path)
+    with pytest.warns(UserWarning, match="the model of checkpoint-4 is kept"):
+        made.train()
+    assert saved_steps(tmp_path) == [6, 8] and (tmp_path / "before-alarm" / "config.json").exists()
 
 
 @pytest.mark.parametrize("alarm", ["warn", "off"])
