@@ -8,8 +8,9 @@ from typing import Any, overload
 
 import numpy as np
 
-from polyculture.align.data.examples import Example, Messages, Number, Rejected, completion_text, prompt_text
+from polyculture.align.data.examples import Example, Number, Rejected, prompt_text
 from polyculture.align.data.ragged import Ragged
+from polyculture.align.data.splitting import as_turn
 from polyculture.errors import BadInput
 from polyculture.llm.base import as_messages
 from polyculture.llm.chat import PromptReader, completion_ids
@@ -178,18 +179,20 @@ class Encoder:
         return [known[key] if key in known else [start_token(self.tokenizer)] for key in keys]
 
     def _completions(self, block: Sequence[Example]) -> list[list[list[int]]]:
-        texts = [self._completion(example, one) for example in block for one in example.completions]
+        texts = [text for example in block for text in self._written(example)]
         after = [bool(example.prompt) for example in block for _ in example.completions]
         ids = completion_ids(self.tokenizer, texts, after)
         end = self.tokenizer.eos_token_id
         flat = iter(one if end in one[-2:] else [*one, end] for one in ids)
         return [[next(flat) for _ in example.completions] for example in block]
 
-    def _completion(self, example: Example, completion: str | Messages) -> str:
-        if isinstance(completion, str):
-            return completion
+    def _written(self, example: Example) -> list[str]:
+        """The completions as they stand in the text that the model is given, the prompt left out."""
+        plain = [one for one in example.completions if isinstance(one, str)]
+        if len(plain) == len(example.completions):
+            return plain
         if not getattr(self.tokenizer, "chat_template", None):
-            return " " + completion_text(completion)  # a transcript's turn, after "Assistant:"
+            return [f" {text}" for text in example.texts()]  # a transcript's turn, after "Assistant:"
         asked = as_messages(example.prompt)
 
         def written(turns: list[dict[str, str]], answer_next: bool) -> str:
@@ -199,13 +202,19 @@ class Encoder:
                 raise BadInput(f"{example.place}: the chat template refuses the messages: {error}") from error
             return text
 
-        before, whole = written(asked, True), written([*asked, *map(dict, completion)], False)
-        if not whole.startswith(before):
-            raise BadInput(
-                f"{example.place}: with the answer, the chat template writes the prompt differently than without it, "
-                "so the tokens of the answer can't be told; use a template whose generation prompt begins the answer"
-            )
-        return whole[len(before) :]
+        before = written(asked, True)
+        found = []
+        for completion in example.completions:
+            turns = as_turn(completion) if isinstance(completion, str) else completion
+            whole = written([*asked, *map(dict, turns)], False)
+            if not whole.startswith(before):
+                raise BadInput(
+                    f"{example.place}: with the answer, the chat template writes the prompt differently than without "
+                    "it, so the tokens of the answer can't be told; use a template whose generation prompt begins the "
+                    "answer"
+                )
+            found.append(whole[len(before) :])
+        return found
 
     def _fit(self, prompt: list[int], completions: list[list[int]], cut: list[int]) -> tuple[list[int], list[Any]]:
         room = self.max_length - min(len(prompt), self.max_length // 2)

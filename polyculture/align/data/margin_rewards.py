@@ -58,7 +58,8 @@ class ImplicitReward:
     """The reward that a DPO-trained model implies: beta (ln pi(y|x) - ln ref(y|x)), summed over the completion.
 
     Models of transformers are asked for the very tokens that a trainer would see: plain prompts as they are, the end
-    of the sequence included, cut to ``max_length``. Other scoring models are asked for the completion as they read it.
+    of the sequence included, cut to ``max_length`` (but a prompt that is cut keeps what its own answer leaves, not the
+    longer one of the pair). Other scoring models are asked for the completion as they read it.
 
     Args:
         policy: the trained model.

@@ -11,6 +11,7 @@ import numpy as np
 
 from polyculture.align.data.encoding import Encoder
 from polyculture.align.data.examples import read_examples
+from polyculture.align.reference.model import placed
 from polyculture.align.watching.samples import (
     context_of,
     end_tokens,
@@ -67,13 +68,12 @@ class KLToBase:
         policy, _ = load(model, tokenizer, self.dtype)
         if policy is not model:
             policy = on_device(policy, self.device)
-        base = base.to(next(policy.parameters()).device)
         room = min(self.max_length, (context_of(policy) or math.inf) - self.max_new_tokens)
         if room < 2:
             raise BadInput(f"samples of {self.max_new_tokens} tokens leave no room for a prompt in the model's window")
         asked = self._prompts(tokenizer, int(room))
         end, pad = end_tokens(policy, tokenizer), pad_token(tokenizer)
-        with undisturbed(policy, base):
+        with placed(base, next(policy.parameters()).device), undisturbed(policy, base):
             drawn = sample_policy(
                 policy, asked, self.samples, max_new_tokens=self.max_new_tokens, seed=self.seed, end=end, pad=pad
             )
