@@ -14,13 +14,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from polyculture.align.adapters import BASE
 from polyculture.align.data.examples import Rejected
 from polyculture.errors import BadInput
 from polyculture.files import atomic, plain, write_json
 
 SETTINGS, SUMMARY, REJECTED, MODEL = "settings.json", "summary.json", "rejected.jsonl", "model"
 UNREAD, UNREAD_HELD_OUT = "unread-rejected.jsonl", "unread-held-out.jsonl"
-BEFORE_TRAINING = {SETTINGS, REJECTED, UNREAD, UNREAD_HELD_OUT, ".lock"}
+BEFORE_TRAINING = {SETTINGS, REJECTED, UNREAD, UNREAD_HELD_OUT, BASE, ".lock"}
 """What a run that was refused before its first step leaves."""
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from transformers import Trainer, TrainingArguments
 
+from polyculture.align.adapters import check_base
 from polyculture.align.data.dataset import EncodedDataset, with_mismatched
 from polyculture.align.data.encoding import Cuts, Encoded, Encoder
 from polyculture.align.data.examples import Rejected, read_examples
@@ -132,10 +133,14 @@ class AlignmentTrainer(Trainer):
         args._n_gpu = min(args.n_gpu, 1)  # nn.DataParallel would tear our batches apart; processes do it right
         if not isinstance(model, (str, Path)) and processing_class is None:
             raise BadInput("a model in memory needs its tokenizer: give processing_class=tokenizer")
+        if peft_config is not None:
+            check_base(model)
         if isinstance(model, (str, Path)):
             model, processing_class = load(model, processing_class, dtype)
         self.max_length = fitting_length(model, max_length)
         self.vocabulary = vocabulary_of(model)
+        if model.config.get_text_config() is not model.config:  # what sees or hears has no gradient from text alone
+            args.ddp_find_unused_parameters = True
         if peft_config is not None:
             from polyculture.errors import need
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from polyculture.align.adapters import BASE, base_of
 from polyculture.align.job import Alignment, Row, objective_of
 from polyculture.align.mixture import Mixture
 from polyculture.align.model_card import write_model_card
@@ -61,6 +62,10 @@ def train_on(
     started = time.time()
     stop = StopAfterStep()
     arguments = job.training.arguments(out, len(rows))
+    dtype = job.training.dtype or ("float32" if job.training.lora is None else "auto")
+    if job.training.lora is not None:
+        with arguments.main_process_first(local=False):
+            model = base_of(model, out / BASE, dtype)
     watch = job.watch
     if watch is not None:
         about_ten = max(1, -(-job.training.steps_of(len(rows)) // 10))
@@ -79,7 +84,7 @@ def train_on(
         refresh=job.refresh,
         max_length=job.training.max_length,
         share_prompts=job.training.share_prompts,
-        dtype=job.training.dtype or ("float32" if job.training.lora is None else "auto"),
+        dtype=dtype,
         reference_cache=job.cache,
         watch=watch if held_out else None,
         name=Path(str(job.data)).name if isinstance(job.data, (str, Path)) else "rows",

@@ -227,6 +227,24 @@ def test_held_out_pairs_are_judged_at_the_end(tiny_model: str, preferences: Rows
     assert judged[-1]["eval_loss"] == pytest.approx(last["eval_loss"], rel=1e-5)
 
 
+def test_an_adapter_on_an_adapter_keeps_both(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:
+    from polyculture.llm.loading import load
+
+    lora = dataclasses.replace(SHORT, lora=2, learning_rate=0.1)
+    first = align(job(tiny_model, preferences, tmp_path / "sft", objective="sft", training=lora))
+    slow = dataclasses.replace(lora, learning_rate=1e-9)
+    second = align(job(str(first.model), preferences, tmp_path / "dpo", training=slow))
+    assert (second.model / "adapter_config.json").exists()
+
+    def logits(folder: str | Path) -> torch.Tensor:
+        model, tokenizer = load(str(folder), None, "float32")
+        with torch.no_grad():
+            return model(**tokenizer("What grows here?", return_tensors="pt")).logits
+
+    torch.testing.assert_close(logits(second.model), logits(first.model), atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(logits(second.model), logits(tiny_model), atol=1e-2)
+
+
 def test_pairs_without_a_prompt_are_said(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:
     asked = [{"question": row["prompt"], "chosen": f"Yes {row['chosen']}", "rejected": "No."} for row in preferences]
     with pytest.warns(UserWarning, match=r"24 of 24 rows have no prompt: .* columns are question, chosen, rejected"):
