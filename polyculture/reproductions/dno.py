@@ -9,6 +9,9 @@ Two steps towards what trains language models: the regression on tuples, minimis
 must give the exact next policy; and DNO-Prct learns from sampled 0/1 comparisons alone, five samples a prompt,
 pairs filtered by the rule of section 5.1 on the six-point scale, one epoch of Adam an iteration with the previous
 policy as reference (eta 1).
+
+History: that the average is the least exploitable was asserted of means over games; it is now asserted of 95 %
+intervals of the differences, paired by game.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ def synthetic_material(n: int, prompts: int, seed: int) -> Material:
     task, rng = WordWishes(seed), np.random.default_rng([seed, 2])
     inside = task.rows(prompts, INSIDE, rng)
     outside = task.rows(prompts, OUTSIDE, rng)
-    rows = task.rows(n, INSIDE, rng, avoid=[row["prompt"] for row in inside])
+    rows = task.rows(n, INSIDE, rng, avoid=[row["prompt"] for row in (*inside, *outside)])
 
     def reward(asked: Sequence[str], answers: Sequence[str]) -> np.ndarray:
         return task.reward(asked, answers)

@@ -11,7 +11,7 @@ from polyculture.errors import BadInput, PolycultureError
 from polyculture.report.policies import render_policies
 from polyculture.studies import rlhf_diversity
 from polyculture.studies.policy_comparison import BEST, SFT
-from polyculture.studies.rlhf_data import file_material
+from polyculture.studies.rlhf_data import file_material, synthetic_material
 from polyculture.studies.rlhf_diversity import run_study
 from polyculture.studies.rlhf_findings import Found
 from polyculture.studies.rlhf_settings import LENGTHS, RLHFStudy, make_study
@@ -140,6 +140,13 @@ def digits(prompts: list[str], answers: list[str]) -> list[float]:
 
 def neutral(pairs: Any) -> list[dict[str, Any]]:
     return [{"label": "neutral", "score": 1.0} for _ in pairs]
+
+
+def test_no_prompt_of_the_synthetic_tests_is_trained_on() -> None:
+    held = synthetic_material(4000, 100, 0)
+    trained = {frozenset(row["prompt"].split()) for row in held.rows}
+    assert not trained & {frozenset(str(e.prompt).split()) for e in (*held.inside, *held.outside)}
+    assert len(held.rows) == 4000
 
 
 def test_test_prompts_are_not_trained_on(tmp_path: Path) -> None:
