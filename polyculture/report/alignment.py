@@ -246,7 +246,7 @@ def _left_out(run: AlignmentReport) -> list[str]:
     if isinstance(counts[0], int) and isinstance(counts[1], int):
         told.append(f"{number(counts[0])} rows gave {number(counts[1])} examples to train on.")
     if isinstance(counts[2], int):
-        told.append(f"{number(counts[2])} rows were held out.")
+        told.append(f"{_rows(counts[2])} held out.")
     dropped = sum(one.count for one in run.aside) or summary.get("rejected") or 0
     if isinstance(dropped, int):
         share = (
@@ -254,11 +254,15 @@ def _left_out(run: AlignmentReport) -> list[str]:
             if isinstance(counts[0], int) and counts[0]
             else ""
         )
-        told.append(f"{number(dropped)} rows were set aside{share}." if dropped else "No row was set aside.")
+        told.append(f"{_rows(dropped)} set aside{share}." if dropped else "No row was set aside.")
     if summary.get("cuts"):
         cuts = str(summary["cuts"])
         told.append(f"{cuts[0].upper()}{cuts[1:]}.")
     return told
+
+
+def _rows(n: int) -> str:
+    return "1 row was" if n == 1 else f"{number(n)} rows were"
 
 
 def _table(held: Mapping[str, Any]) -> list[tuple[str, str]]:

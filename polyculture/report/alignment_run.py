@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,7 @@ def read_alignment(folder: Path | str) -> AlignmentReport:
 
 def _later(one: Observation, start: int) -> Observation:
     alarm = one.alarm and {**one.alarm, **{name: one.alarm[name] + start for name in ("step", "stop_at")}}
-    return Observation(one.step + start, one.metrics, one.samples, alarm, one.settings, one.seconds)
+    return replace(one, step=one.step + start, alarm=alarm)
 
 
 def _log(folder: Path) -> list[Mapping[str, Any]]:

@@ -235,6 +235,16 @@ def test_a_run_in_stages_is_joined(folder: Path) -> None:
     assert "The run has several stages" in render_alignment(run)
 
 
+def test_one_row_is_one_row() -> None:
+    page = render_alignment(AlignmentReport({"rows": 9, "examples": 8, "held_out": 1, "rejected": 1}))
+    assert "1 row was held out." in page and "1 row was set aside (10 %)." in page
+
+
+def test_a_run_that_is_read_keeps_what_was_seen_by_prompt(folder: Path) -> None:
+    (folder / "watch.jsonl").write_text(seen(0, by_prompt={"top_k_mass": [0.5, 0.25]}).line() + "\n")
+    assert read_alignment(folder).observations[0].by_prompt == {"top_k_mass": [0.5, 0.25]}
+
+
 def test_the_page_is_written_beside_the_run(folder: Path) -> None:
     assert write_alignment(folder) == folder / "report.html"
     assert (folder / "report.html").read_text().startswith("<!doctype html>")
