@@ -86,6 +86,9 @@ def only_if(
     inner_depth: Annotated[
         int | None, typer.Option(help="Of what placeholders stand for.", rich_help_panel=EXPRESSIONS)
     ] = None,
+    longest: Annotated[
+        int | None, typer.Option(help="Most symbols of a side of an identity.", rich_help_panel=EXPRESSIONS)
+    ] = None,
     test_depth: Annotated[
         int | None, typer.Option(help="specialist: of expressions in the test.", rich_help_panel=EXPRESSIONS)
     ] = None,
@@ -117,6 +120,7 @@ def only_if(
         test_strengths=_whole("--test-strengths", test_strengths),
         depth=depth,
         inner_depth=inner_depth,
+        longest=longest,
         test_depth=test_depth,
         diverse=diverse,
     )

@@ -46,7 +46,7 @@ def test_other_tasks(run: Callable[..., Any], words: tuple[str, ...], shown: str
 
 @pytest.mark.parametrize("task", ["algebra", "specialist"])
 def test_expressions_with_a_decoder(run: Callable[..., Any], task: str) -> None:
-    ran = run(*SMALL, "--task", task, "--seeds", 1, "--no-controls", "--json")
+    ran = run(*SMALL, "--task", task, "--longest", 7, "--seeds", 1, "--no-controls", "--json")
     assert ran.code == 0, ran.err
     assert ran.json["model"] == "gpt2" and len(ran.json["points"]) == 2
 
