@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -96,6 +97,18 @@ def fitting_length(model: Any, max_length: int) -> int:
         )
         return window
     return max_length
+
+
+def set_for_us(args: Any) -> Any:
+    """Change the training arguments that would be in the way, and give them back.
+
+    Args:
+        args: transformers' TrainingArguments.
+    """
+    args.remove_unused_columns = False  # the rows are encoded here; none of their columns goes to the model
+    args.max_grad_norm = args.max_grad_norm or math.inf  # clips nothing, but is computed and looked at
+    args._n_gpu = min(args.n_gpu, 1)  # nn.DataParallel would tear our batches apart; processes do it right
+    return args
 
 
 def switch_off_dropout(model: nn.Module) -> None:

@@ -9,7 +9,6 @@ however they are spread over micro-batches and processes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ from polyculture.align.preparation import (
     check_joined,
     check_tokens,
     fitting_length,
+    set_for_us,
     switch_off_dropout,
     vocabulary_of,
 )
@@ -127,10 +127,7 @@ class AlignmentTrainer(Trainer):
         self.ld_alpha, self.wpo, self.refresh = ld_alpha, wpo, refresh
         if (ld_alpha != 1 or wpo) and self.objective.kind != "pairs":
             raise BadInput(f"LD and WPO are of pairs; objective '{self.objective.name}' is of {self.objective.kind}")
-        args = args or TrainingArguments(output_dir="aligned")
-        args.remove_unused_columns = False  # the rows are encoded here; none of their columns goes to the model
-        args.max_grad_norm = args.max_grad_norm or math.inf  # clips nothing, but is computed and looked at
-        args._n_gpu = min(args.n_gpu, 1)  # nn.DataParallel would tear our batches apart; processes do it right
+        args = set_for_us(args or TrainingArguments(output_dir="aligned"))
         if not isinstance(model, (str, Path)) and processing_class is None:
             raise BadInput("a model in memory needs its tokenizer: give processing_class=tokenizer")
         if peft_config is not None:

@@ -79,9 +79,9 @@ class Training:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise BadInput(f"training: {name} should be at least 1, not {value}")
-        if not self.epochs > 0 or not 0 <= self.warmup <= 1:
+        if not self.epochs > 0 or not 0 <= self.warmup < 1:  # transformers counts 1 as a step
             raise BadInput(
-                f"training: epochs should be above 0 and warmup in [0, 1], not {self.epochs} and {self.warmup}"
+                f"training: epochs should be above 0 and warmup in [0, 1), not {self.epochs} and {self.warmup}"
             )
         if self.learning_rate is not None and not 0 < self.learning_rate < float("inf"):
             raise BadInput(f"training: learning_rate should be above 0, not {self.learning_rate}")
@@ -114,7 +114,7 @@ class Training:
 
         Raises:
             MissingExtra: accelerate is not installed.
-        UnknownMethod: ``more`` names no training argument.
+            UnknownMethod: ``more`` names no training argument.
             BadInput: a value can't be read, or transformers refuses it.
         """
         import torch

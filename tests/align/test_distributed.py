@@ -183,6 +183,52 @@ def test_two_processes_judge_as_one_does(tiny_model: str, preferences: list[dict
         assert a[name] == pytest.approx(b[name], rel=1e-5), name
 
 
+SEEING = """
+import json, sys
+from pathlib import Path
+import torch
+from transformers import AutoTokenizer, Gemma3Config, Gemma3ForConditionalGeneration, TrainingArguments
+from polyculture.align.trainer import AlignmentTrainer
+
+tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
+text = dict(
+    vocab_size=400, hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=2, head_dim=16,
+    num_key_value_heads=1, max_position_embeddings=256, bos_token_id=0, eos_token_id=1, pad_token_id=2,
+)
+eyes = dict(
+    hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=28, patch_size=14
+)
+torch.manual_seed(0)
+model = Gemma3ForConditionalGeneration(
+    Gemma3Config(
+        text_config=text, vision_config=eyes, mm_tokens_per_image=4, boi_token_index=390, eoi_token_index=391,
+        image_token_index=392,
+    )
+)
+arguments = TrainingArguments(
+    sys.argv[3], report_to=[], use_cpu=True, max_steps=3, per_device_train_batch_size=2, logging_steps=1,
+    learning_rate=1e-2, save_strategy="no", ddp_find_unused_parameters=False, activation_checkpointing=True,
+)
+rows = json.loads(Path(sys.argv[2]).read_text())
+trainer = AlignmentTrainer(model, "dpo", arguments, rows, processing_class=tokenizer, max_length=64)
+trainer.train()
+losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
+assert abs(losses[0] - 0.693147) < 1e-5 and losses[-1] < losses[0], losses
+"""
+
+
+@pytest.mark.slow
+def test_a_model_that_sees_is_trained_on_text_by_several_processes(
+    tiny_model: str, preferences: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    """Its vision tower has no gradient, which DDP does not take unless told."""
+    rows, script = tmp_path / "rows.json", tmp_path / "seeing.py"
+    rows.write_text(json.dumps(preferences[:8]))
+    script.write_text(SEEING)
+    done = launched([str(script), tiny_model, str(rows), str(tmp_path / "out")])
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
 @pytest.mark.slow
 def test_processes_that_do_not_join_are_an_error(tiny_model: str, tmp_path: Path) -> None:
     script = tmp_path / "unjoined.py"

@@ -120,7 +120,7 @@ def test_a_loss_of_ones_own_brings_its_options(
         (["--training", "learning_rate=1"], "learning_rate is learning_rate here, an option of its own"),
         (["--num-train-epochs", "3"], "--num-train-epochs is --epochs here"),
         (["--report_to", "wandb"], "--report_to is --training report_to=VALUE here"),
-        (["--warmup", "2"], "warmup in [0, 1]"),
+        (["--warmup", "2"], "warmup in [0, 1)"),
         (["--divergence", "tv"], "the divergence 'tv' can't be used"),
         (["--objective", "sft", "--divergence", "js"], "can't be put under js"),
         (["--objective", "kto", "--wpo"], "LD and WPO are of pairs"),
