@@ -355,7 +355,14 @@ def watched(
     made: Trainer, folder: Path, out: Path, watch: Watch = SMALL, log: Callable[[Any], None] | None = None
 ) -> WatchCallback:
     reference = AutoModelForCausalLM.from_pretrained(folder)
-    callback = WatchCallback(watch, prompts=PROMPTS, reference=reference, out=out, log=log or made.log)
+    callback = WatchCallback(
+        watch,
+        prompts=PROMPTS,
+        reference=reference,
+        out=out,
+        log=log or made.log,
+        autocast=made.accelerator.autocast,
+    )
     made.add_callback(callback)
     return callback
 
@@ -365,10 +372,11 @@ def draw(responses: list[str]) -> Any:
     return [random.random() + np.random.random() + torch.rand(1).item() for _ in responses]  # noqa: NPY002
 
 
-def test_watching_changes_no_weight(folder: Path, tokenizer: Any, tmp_path: Path) -> None:
-    plain = trainer(folder, tmp_path / "plain", tokenizer, gradient_checkpointing=True)
+@pytest.mark.parametrize("bf16", [False, True])
+def test_watching_changes_no_weight(bf16: bool, folder: Path, tokenizer: Any, tmp_path: Path) -> None:
+    plain = trainer(folder, tmp_path / "plain", tokenizer, gradient_checkpointing=True, bf16=bf16)
     plain.train()
-    seen = trainer(folder, tmp_path / "seen", tokenizer, gradient_checkpointing=True)
+    seen = trainer(folder, tmp_path / "seen", tokenizer, gradient_checkpointing=True, bf16=bf16)
     watch = Watch(**(asdict(SMALL) | {"every": 1, "alarm": "off", "reward": f"python:{__name__}:draw"}))
     callback = watched(seen, folder, tmp_path / "seen", watch)
     seen.train()
