@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from polyculture.align.data.columns import with_columns
-from polyculture.align.data.examples import MARGIN_REWARDS, Rejected, readable_rows
+from polyculture.align.data.examples import MARGIN_REWARDS, readable_rows
 from polyculture.align.data.splitting import split_prompt
 from polyculture.align.job import Alignment, Row, objective_of
 from polyculture.align.objective import Kind
@@ -95,24 +95,23 @@ def _rows(
         )
         rows = with_columns([row for block in pool.records.blocks() for row in block], job.columns, name)
         # Before any model is loaded: that can take long, and the mistake is mostly here.
-        kind, columns = _needed(job)
-        unread: list[Rejected] = []
-        if kind is not None:
-            rows, unread = readable_rows(rows, kind, columns=columns, source=name, name=job.objective, skip=skip)
+        kind, columns = needed(job)
+        rows, unread = readable_rows(rows, kind, columns=columns, source=name, name=job.objective, skip=skip)
         if _is_main():
             write_unread(job.out / unread_file, no_rows, unread)
             _warn_of_no_prompts(rows, name)
     return rows
 
 
-def _needed(job: Alignment) -> tuple[Kind | None, tuple[str, ...]]:
+def needed(job: Alignment) -> tuple[Kind, tuple[str, ...]]:
     """The kind of data that a run's objective is of, and the columns of numbers that its rows should have.
 
-    None is a way to train that takes data of several kinds and reads them itself.
+    Args:
+        job: the settings.
     """
     method = table("align").get(job.objective.strip())
     if isinstance(method, type):
-        return getattr(method, "kind", None), ()
+        return getattr(method, "kind", "pairs"), ()  # a curriculum trains on pairs, also of rankings
     objective = objective_of(job)
     made = MARGIN_REWARDS if job.margin_rewards is not None else ()
     return objective.kind, tuple(column for column in objective.columns if column not in made)

@@ -13,7 +13,6 @@ from polyculture.progress import Progress, silent
 
 if TYPE_CHECKING:
     from polyculture.align.job import Alignment
-    from polyculture.align.objective import Kind
 
 SHOWN = 3
 SIDES: dict[str, tuple[str, ...]] = {"pairs": ("chosen", "rejected")}
@@ -32,12 +31,13 @@ def preview(job: Alignment, as_json: bool, progress: Progress = silent) -> None:
     """
     from polyculture.align.data.encoding import Encoder
     from polyculture.align.data.examples import read_examples
-    from polyculture.align.run import read_rows
+    from polyculture.align.run import needed, read_rows
 
     name = Path(str(job.data)).name
     with tempfile.TemporaryDirectory() as folder:
         rows, held_out = read_rows(dataclasses.replace(job, out=Path(folder)), progress)
-    kind, columns, stages = _kind(job)
+    kind, columns = needed(job)
+    stages = job.objective.strip() in ("curry-dpo", "dno-prct")
     examples, unusable = read_examples(rows, kind, columns=columns, source=name, name=job.objective)
     tokenizer = _tokenizer(job.model)
     encoder = Encoder(tokenizer, min(job.training.max_length, _window(job.model)))
@@ -91,19 +91,6 @@ def _show(found: dict[str, Any]) -> None:
         print(f"{one['place']}{more}")
         for part, text in one["text"].items():
             print(f"  {part}, {one['tokens'][part]} tokens: {text!r}")
-
-
-def _kind(job: Alignment) -> tuple[Kind, tuple[str, ...], bool]:
-    """What kind of examples the rows become, which columns they need, and whether the steps are of several stages."""
-    from polyculture.align.data.examples import MARGIN_REWARDS
-    from polyculture.align.job import objective_of
-    from polyculture.methods import table
-
-    method = table("align").get(job.objective.strip())
-    if isinstance(method, type):  # a curriculum reads rankings and pairs, and trains on pairs
-        return getattr(method, "kind", "pairs"), (), job.objective.strip() != "f-dpg"
-    objective = objective_of(job)
-    return objective.kind, tuple(column for column in objective.columns if column not in MARGIN_REWARDS), False
 
 
 def _tokenizer(model: str) -> Any:

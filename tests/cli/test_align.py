@@ -191,6 +191,17 @@ def test_bad_rows_stop_or_are_set_aside(data: Path, model: str, tmp_path: Path) 
     assert reasons == [f"{data.name} line 21", f"{data.name} row 21"]
 
 
+def test_a_curriculum_names_bad_rows_as_others_do(data: Path, model: str, tmp_path: Path) -> None:
+    with data.open("a") as file:
+        file.write('{"chosen": null, "rejected": "r"}\n')
+    curriculum = ["--objective", "curry-dpo", "--iterations", "2"]
+    found = run(*line(data, model, tmp_path / "a", *curriculum))
+    assert found.exit_code == 2 and f"{data.name} row 21: column 'chosen' is missing or null" in found.stderr
+    found = run(*line(data, model, tmp_path / "b", *curriculum, "--on-bad-row", "skip"))
+    assert found.exit_code == 0, found.output
+    assert json.loads((tmp_path / "b" / "rejected.jsonl").read_text())["place"] == f"{data.name} row 21"
+
+
 def test_help_shows_the_objectives_options() -> None:
     found = run("align", "--objective", "simpo", "--help")
     assert found.exit_code == 0 and "--gamma" in found.output
