@@ -243,7 +243,13 @@ def _pass(
     if not abilities.replace_head:
         flat = logits.reshape(-1, logits.shape[-1])
         kept.append(read(None, flat if abilities.some_rows else flat[source]))
-    return kept[0] if kept else logits, out.aux_loss if balance else None
+    found = getattr(out, "aux_loss", None) if balance else None
+    if balance and not isinstance(found, Tensor):
+        raise BadInput(
+            "the model's configuration says output_router_logits, but the model gives no load-balancing loss; set "
+            "output_router_logits to false"
+        )
+    return kept[0] if kept else logits, found
 
 
 def _score(

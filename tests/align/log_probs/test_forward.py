@@ -195,6 +195,19 @@ def test_a_model_that_looks_ahead_is_refused() -> None:
     probe(BertLMHeadModel(config), 64)
 
 
+def test_experts_that_a_model_can_not_balance_are_an_error() -> None:
+    from transformers import Llama4ForCausalLM, Llama4TextConfig
+
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "intermediate_size_mlp": 32, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8, "num_local_experts": 2}
+    ends = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    silent = Llama4ForCausalLM(Llama4TextConfig(vocab_size=64, **sizes, **heads, **ends, output_router_logits=True))
+    abilities = probe(silent, 64)
+    assert not abilities.share_prompts
+    with pytest.raises(BadInput, match="gives no load-balancing loss; set output_router_logits to false"):
+        score_batch(silent, Layout(2, share=False)(ROWS), abilities, balance=True)
+
+
 def test_the_forward_of_the_head_comes_back(model: Any) -> None:
     before = model(input_ids=torch.tensor([[1, 2, 3]])).logits
     score_batch(model, Layout(2)(ROWS), Abilities())
