@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from transformers import (
+    GenerationConfig,
     LogitsProcessor,
     MinPLogitsWarper,
     StoppingCriteria,
@@ -19,6 +21,25 @@ from transformers import (
 
 from polyculture.errors import ModelFailure
 from polyculture.llm.base import Sampling
+
+
+@contextlib.contextmanager
+def nothing_configured(model: Any) -> Iterator[None]:
+    """The model without its own generation config, in the block.
+
+    What a call of ``generate`` leaves open, such as banned tokens or a penalty on repetition, is taken from there; the
+    samples would not be the model's own.
+
+    Args:
+        model: a transformers model, with adapters or without.
+    """
+    core = model.get_base_model() if hasattr(model, "get_base_model") else model
+    configured = core.generation_config
+    core.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        core.generation_config = configured
 
 
 def warpers(sampling: Sampling) -> list[LogitsProcessor]:

@@ -18,7 +18,7 @@ from polyculture.llm.base import Completion, Prompt, Sampling, prompt_key, sampl
 from polyculture.llm.batches import batches, can_share, left_padded, prefill, runs
 from polyculture.llm.chat import PromptReader, completion_ids
 from polyculture.llm.loading import load, on_device
-from polyculture.llm.sampling import RawLogprobs, SeededSampling, StopStrings, stop_at, warpers
+from polyculture.llm.sampling import RawLogprobs, SeededSampling, StopStrings, nothing_configured, stop_at, warpers
 from polyculture.llm.scoring import Read, Scorer, log_probabilities
 
 
@@ -164,16 +164,17 @@ class TransformersLLM(GeneratesByAsk):
             repetition_penalty=1.0,
             return_dict_in_generate=True,
         )
-        output = self.model.generate(
-            input_ids,
-            attention_mask=mask,
-            generation_config=config,
-            logits_processor=LogitsProcessorList(processors),
-            stopping_criteria=StoppingCriteriaList(
-                [StopStrings(self.tokenizer, sampling.stop, length)] if sampling.stop else []
-            ),
-            **self._shared_prefix(prompts),
-        )
+        with nothing_configured(self.model):
+            output = self.model.generate(
+                input_ids,
+                attention_mask=mask,
+                generation_config=config,
+                logits_processor=LogitsProcessorList(processors),
+                stopping_criteria=StoppingCriteriaList(
+                    [StopStrings(self.tokenizer, sampling.stop, length)] if sampling.stop else []
+                ),
+                **self._shared_prefix(prompts),
+            )
         sequences = output.sequences
         terms = raw.terms(sequences).cpu().numpy()
         rows = sequences[:, length:].cpu().tolist()

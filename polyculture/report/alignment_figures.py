@@ -254,9 +254,7 @@ def _path(observations: Sequence[Observation], watch: Mapping[str, Any]) -> Figu
     ends = [observations[i].metrics for i in (0, -1)]
     same = [words for key, words in (("reward", "reward"), (name, "diversity")) if _overlap(key, *ends)]
     if same:
-        caption += (
-            f" The intervals of start and end overlap in {' and in '.join(same)}: that change may be chance."
-        )
+        caption += f" The intervals of start and end overlap in {' and in '.join(same)}: that change may be chance."
     return Figure(
         "path",
         plot,

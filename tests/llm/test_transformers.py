@@ -60,6 +60,18 @@ def test_greedy_is_what_generate_gives(llm: TransformersLLM):
     assert got.text == llm.tokenizer.decode(expected, skip_special_tokens=True)
 
 
+def test_the_models_generation_config_has_no_say(tiny_lm: Path):
+    llm = TransformersLLM(tiny_lm)
+
+    def drawn() -> list[str]:
+        return [c.text for c in llm.generate(["hello"], n=3, seed=1, sampling=TWENTY)[0]]
+
+    own, config = drawn(), llm.model.generation_config
+    config.update(no_repeat_ngram_size=1, suppress_tokens=list(range(5, 40)), min_new_tokens=20)
+    assert drawn() == own
+    assert llm.model.generation_config is config
+
+
 def test_sampling_follows_the_model(llm: TransformersLLM):
     """The first token's frequencies over 4000 draws, against the softmax."""
     ids = torch.tensor([llm.prompt_ids("hello")])

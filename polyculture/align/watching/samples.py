@@ -21,7 +21,7 @@ from polyculture.align.log_probs.head import TokenScores, scores_from_logits
 from polyculture.align.log_probs.head_tiles import TOP_K
 from polyculture.llm.base import sample_seed
 from polyculture.llm.batches import left_padded, takes
-from polyculture.llm.sampling import SeededSampling
+from polyculture.llm.sampling import SeededSampling, nothing_configured
 from polyculture.measure.over_optimisation import top_k_entropy
 
 CACHE_BYTES = 2**30
@@ -106,7 +106,7 @@ def sample_policy(
             processors += [_Tempered(temperature)] if temperature != 1 else []
             processors += [TopPLogitsWarper(top_p)] if top_p < 1 else []
             processors.append(SeededSampling([sample_seed(seed, " ".join(map(str, p)), j) for p, _, j in batch]))
-        with torch.no_grad(), _nothing_configured(model):
+        with torch.no_grad(), nothing_configured(model):
             drawn = model.generate(
                 input_ids=ids, attention_mask=mask, generation_config=config, logits_processor=processors
             )
@@ -199,20 +199,6 @@ def pad_token(tokenizer: Any) -> int:
 def context_of(model: Any) -> int | None:
     """Tokens the model can take, or None if it sets no limit."""
     return getattr(model.config.get_text_config(), "max_position_embeddings", None)
-
-
-@contextlib.contextmanager
-def _nothing_configured(model: Any) -> Iterator[None]:
-    """Without the model's own generation config: what a call leaves open, such as banned tokens, is taken from it."""
-    from transformers import GenerationConfig
-
-    core = model.get_base_model() if hasattr(model, "get_base_model") else model
-    configured = core.generation_config
-    core.generation_config = GenerationConfig()
-    try:
-        yield
-    finally:
-        core.generation_config = configured
 
 
 class _Tempered:
