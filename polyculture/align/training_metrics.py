@@ -121,7 +121,9 @@ def own_examples(accelerator: Any, size: int) -> int:
         accelerator: of the trainer, in the midst of its batches.
         size: examples of the batch.
     """
-    state = accelerator.gradient_state
-    if not state.end_of_dataloader or state.remainder <= 0:
+    state, processes = accelerator.gradient_state, accelerator.num_processes
+    if not state.end_of_dataloader or processes == 1 or state.active_dataloader._drop_last:
         return size
-    return min(max(state.remainder - accelerator.process_index * size, 0), size)
+    # Not the state's own remainder: in the epoch that a training is resumed in, it is not known.
+    remainder = len(state.active_dataloader.dataset) % (size * processes)
+    return min(max(remainder - accelerator.process_index * size, 0), size) if remainder else size
