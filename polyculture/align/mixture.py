@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from polyculture.align.objective import REFERENCE, VOCABULARY, Kind, Objective, Traits
+from polyculture.align.inputs import REFERENCE, VOCABULARY, Kind
+from polyculture.align.objective import Objective
+from polyculture.align.traits import Traits
 from polyculture.errors import BadInput, unknown
 from polyculture.methods import parameters
 

@@ -1,7 +1,7 @@
 """What can be put on top of an objective: length desensitising, weights by policy likelihood, other divergences.
 
-Length desensitising (LD-DPO) is the ``ld_alpha`` of :func:`polyculture.align.objective.pair_inputs`; mixtures are in
-:mod:`polyculture.align.mixture`, the refresh of the reference in :mod:`polyculture.align.reference.refresh`.
+Length desensitising (LD-DPO) is the ``ld_alpha`` of :func:`polyculture.align.log_probs.pairs.pair_inputs`; mixtures are
+in :mod:`polyculture.align.mixture`, the refresh of the reference in :mod:`polyculture.align.reference.refresh`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from polyculture.align.mixture import Mixture
-from polyculture.align.objective import Objective, traits
+from polyculture.align.objective import Objective
 from polyculture.align.objectives.bounds import at_least_float32, positive
 from polyculture.align.objectives.f_dpo import divergence_score
+from polyculture.align.traits import traits
 from polyculture.errors import BadInput, unknown
 
 SUMS = ("policy_chosen", "policy_rejected", "ref_chosen", "ref_rejected")

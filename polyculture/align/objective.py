@@ -6,135 +6,28 @@ A loss takes one tensor an input, one entry an example, and returns one loss an 
         return -logsigmoid(beta * ((policy_chosen - ref_chosen) - (policy_rejected - ref_rejected)))
 
 That is all: ``Objective.of(my_loss)`` reads from the names that it needs pairs and a reference, the trainer provides
-them, and the command line offers ``--beta``. INPUTS lists the names there are; any other argument without a default is
-a column of numbers in the data. Arguments with a default are hyper-parameters.
+them, and the command line offers ``--beta``. :data:`polyculture.align.inputs.INPUTS` lists the names there are; any
+other argument without a default is a column of numbers in the data. Arguments with a default are hyper-parameters.
+What the names can't say, the decorator :func:`polyculture.align.traits.traits` does.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from polyculture.align.objectives.bounds import at_least_float32
+from polyculture.align.inputs import INPUTS, PAIR_COLUMNS, REFERENCE, VOCABULARY, Kind, kind_of
+from polyculture.align.traits import Loss, Traits
 from polyculture.errors import BadInput, UnknownMethod, unknown
 from polyculture.methods import Parameter, build, inputs, parameters, parse, table
 
-Loss = Callable[..., Tensor]
-Kind = Literal["pairs", "demonstrations", "labels", "rankings", "samples"]
-
-PAIRS = {
-    "policy_chosen": "the policy's log-probability of the chosen completion, summed over its tokens",
-    "policy_rejected": "the same of the rejected completion",
-    "ref_chosen": "the reference's log-probability of the chosen completion, summed over its tokens",
-    "ref_rejected": "the same of the rejected completion",
-    "mean_chosen": "the policy's mean log-probability a token of the chosen completion",
-    "mean_rejected": "the same of the rejected completion",
-    "ref_mean_chosen": "the reference's mean log-probability a token of the chosen completion",
-    "ref_mean_rejected": "the same of the rejected completion",
-    "tokens_chosen": "tokens of the chosen completion, its end included",
-    "tokens_rejected": "tokens of the rejected completion, its end included",
-    "kl_chosen": "KL(reference || policy) over the vocabulary, summed over the positions of the chosen completion",
-    "kl_rejected": "the same of the rejected completion",
-}
-PAIR_COLUMNS = {
-    "margin": "by how much the chosen completion is better, 0 or more: a column, or the difference of the scores",
-    "margin_rewards_chosen": "(B, m) rewards of the other objectives for the chosen completion",
-    "margin_rewards_rejected": "(B, m) the same for the rejected completion",
-    "win_chosen": "expected win rate of the first completion against the policy that sampled it, in [0, 1]",
-    "win_rejected": "the same of the second completion",
-}
-LABELS = {
-    "policy": "the policy's log-probability of the completion, summed over its tokens",
-    "ref": "the reference's",
-    "desirable": "whether the completion is wanted",
-    "kl_policy": "the policy's log-probability of a completion that belongs to another prompt",
-    "kl_ref": "the reference's",
-}
-RANKINGS = {
-    "policy_ranked": "(B, K) the policy's summed log-probabilities of a prompt's completions, best first",
-    "ref_ranked": "(B, K) the reference's",
-    "ranked": "(B, K) True where there is a completion",
-}
-SAMPLES = {
-    "policy_samples": "the policy's log-probability of a completion it sampled",
-    "proposal_samples": "the log-probability under the policy that sampled it",
-    "target_samples": "the log of the unnormalised target; -inf where the target is 0",
-    "log_z": "the log of the running estimate of the target's sum, of the sample's prompt",
-    "baseline": "the running mean of the pseudo-rewards, as it was before these samples",
-}
-INPUTS: dict[str, str] = {**PAIRS, **PAIR_COLUMNS, **LABELS, **RANKINGS, **SAMPLES}
-"""Every input that an objective can ask for by name; others are columns of the data."""
-
-CHOSEN_ALONE = frozenset({"policy_chosen", "mean_chosen", "ref_chosen", "ref_mean_chosen", "tokens_chosen"})
-REFERENCE = frozenset(
-    {"ref_chosen", "ref_rejected", "ref_mean_chosen", "ref_mean_rejected", "kl_chosen", "kl_rejected"}
-    | {"ref", "kl_ref", "ref_ranked"}
-)
-VOCABULARY = frozenset({"kl_chosen", "kl_rejected"})
 TRL_NAMES = {"sigmoid": "dpo", "sigmoid_norm": "dpo-norm"}
 """TRL's names that look like none of ours."""
-
-
-@dataclass(frozen=True)
-class Traits:
-    """What a loss says of itself besides its arguments.
-
-    Args:
-        rewards: from the loss's inputs and hyper-parameters, the implicit rewards (chosen, rejected) to log.
-        of_difference: whether it depends on a pair only through the difference of the two sides' scores, so that
-            whatever is the same for both answers to a prompt cancels.
-        per: "pair", or "token": the losses are sums over tokens, to be divided by the number of chosen tokens.
-        batch_coupled: whether a loss depends on the batch's other examples (a sort, a mean), so that examples can't be
-            weighted one by one.
-        metrics: from the loss's inputs and hyper-parameters, more to log by name, (B,) each; the names may depend on
-            the hyper-parameters only.
-        batch_means: options that are means over the batch unless they are given, each with what it is the mean of, (n,)
-            from the loss's inputs and hyper-parameters; trainers take the batches of all processes together.
-        running_means: the same, over all examples that were trained on; see :mod:`polyculture.align.pooled`.
-    """
-
-    rewards: Callable[..., tuple[Tensor, Tensor]] | None = None
-    of_difference: bool = False
-    per: Literal["pair", "token"] = "pair"
-    batch_coupled: bool = False
-    metrics: Callable[..., Mapping[str, Tensor]] | None = None
-    batch_means: Mapping[str, Callable[..., Tensor]] = field(default_factory=dict)
-    running_means: Mapping[str, Callable[..., Tensor]] = field(default_factory=dict)
-
-
-def traits(
-    *,
-    rewards: Callable[..., tuple[Tensor, Tensor]] | None = None,
-    of_difference: bool = False,
-    per: Literal["pair", "token"] = "pair",
-    batch_coupled: bool = False,
-    metrics: Callable[..., Mapping[str, Tensor]] | None = None,
-    batch_means: Mapping[str, Callable[..., Tensor]] | None = None,
-    running_means: Mapping[str, Callable[..., Tensor]] | None = None,
-) -> Callable[[Loss], Loss]:
-    """Mark a loss with its :class:`Traits`.
-
-    Args:
-        rewards: see Traits, as for all the others.
-        of_difference: as above.
-        per: as above.
-        batch_coupled: as above.
-        metrics: as above.
-        batch_means: as above.
-        running_means: as above.
-    """
-    found = Traits(rewards, of_difference, per, batch_coupled, metrics, batch_means or {}, running_means or {})
-
-    def mark(loss: Loss) -> Loss:
-        loss.traits = found  # type: ignore[attr-defined]
-        return loss
-
-    return mark
 
 
 @dataclass(frozen=True)
@@ -203,20 +96,7 @@ class Objective:
         Raises:
             BadInput: its inputs belong to different kinds.
         """
-        needs = set(self.needs)
-        kinds: list[Kind] = []
-        if needs & (PAIRS.keys() | PAIR_COLUMNS.keys()):
-            kinds.append("pairs" if needs & (PAIRS.keys() | PAIR_COLUMNS.keys()) - CHOSEN_ALONE else "demonstrations")
-        kinds += ["labels"] if needs & LABELS.keys() else []
-        kinds += ["rankings"] if needs & RANKINGS.keys() else []
-        kinds += ["samples"] if needs & SAMPLES.keys() else []
-        if len(kinds) != 1:
-            found = " and ".join(kinds) or "no kind of data"
-            raise BadInput(
-                f"objective '{self.name}' has the inputs {', '.join(self.needs) or 'none'}, which are of {found}; "
-                "name them after one kind of polyculture.align.objective.INPUTS"
-            )
-        return kinds[0]
+        return kind_of(self.needs, self.name)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -312,44 +192,6 @@ class Objective:
         return {name: given[name] for name in self.needs}
 
 
-def pair_inputs(
-    token_logps: Tensor, mask: Tensor, ref_token_logps: Tensor | None = None, *, ld_alpha: float = 1.0
-) -> dict[str, Tensor]:
-    """The inputs of a pair out of the log-probabilities of its tokens.
-
-    Args:
-        token_logps: (2B, T) the policy's; rows 0 to B - 1 are chosen, rows B to 2B - 1 the matching rejected.
-        mask: (2B, T) True, or 1, at the tokens of completions, the end of the sequence included.
-        ref_token_logps: (2B, T) the reference's.
-        ld_alpha: weight of the tokens beyond the shorter completion of a pair, in [0, 1], in the sums of policy and
-            reference (LD-DPO, 2024); 1 is plain.
-
-    Raises:
-        BadInput: shapes differ, the number of rows is odd, or ld_alpha is outside [0, 1].
-    """
-    if token_logps.shape != mask.shape or token_logps.dim() != 2 or len(token_logps) % 2:
-        raise BadInput(
-            "token log-probabilities and mask should both be (2B, T), chosen rows first; "
-            f"they are {tuple(token_logps.shape)} and {tuple(mask.shape)}"
-        )
-    if not 0 <= ld_alpha <= 1:
-        raise BadInput(f"ld_alpha should lie in [0, 1], not {ld_alpha}")
-    inside = mask.bool()
-    counts = inside.sum(dim=1)
-    given: dict[str, Tensor] = {}
-    sides = {"": token_logps} if ref_token_logps is None else {"": token_logps, "ref_": ref_token_logps}
-    shorter = torch.minimum(*counts.chunk(2)).repeat(2)
-    tail = inside & (inside.cumsum(dim=1) > shorter[:, None])
-    for prefix, values in sides.items():
-        kept = torch.where(inside, at_least_float32(values), 0.0)  # not a product: 0 times -inf would be NaN
-        sums = kept.sum(dim=1)
-        if ld_alpha != 1:
-            sums = sums - (1 - ld_alpha) * torch.where(tail, kept, 0.0).sum(dim=1)
-        means = kept.sum(dim=1) / counts.clamp(min=1)
-        given |= _sides("policy" if not prefix else "ref", sums) | _sides(f"{prefix}mean", means)
-    return given | _sides("tokens", counts.to(given["policy_chosen"].dtype))
-
-
 def names(kind: Kind | None = None) -> list[str]:
     """Names of the objectives there are, of one kind of data or of all, with the ways to train that need prompts."""
     kinds = {
@@ -358,11 +200,6 @@ def names(kind: Kind | None = None) -> list[str]:
         for name, method in table("align").items()
     }
     return [name for name, of in kinds.items() if of is not None and kind in (None, of)]
-
-
-def _sides(name: str, rows: Tensor) -> dict[str, Tensor]:
-    chosen, rejected = rows.chunk(2)
-    return {f"{name}_chosen": chosen, f"{name}_rejected": rejected}
 
 
 def _read(hyper: Mapping[str, Any], known: Mapping[str, Parameter], name: str) -> dict[str, Any]:
@@ -384,15 +221,3 @@ def _read(hyper: Mapping[str, Any], known: Mapping[str, Parameter], name: str) -
 
 def _defaults(loss: Loss) -> dict[str, Any]:
     return {name: parameter.default for name, parameter in parameters(loss).items()}
-
-
-__all__: Sequence[str] = [
-    "INPUTS",
-    "Kind",
-    "Loss",
-    "Objective",
-    "Traits",
-    "names",
-    "pair_inputs",
-    "traits",
-]

@@ -15,7 +15,8 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from polyculture.align.data.encoding import Encoded
 from polyculture.align.mixture import Mixture, parse_objective
-from polyculture.align.objective import Loss, Objective
+from polyculture.align.objective import Objective
+from polyculture.align.traits import Loss
 from polyculture.errors import BadInput
 
 RANDOM = ("drop", "jitter")

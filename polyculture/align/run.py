@@ -16,8 +16,8 @@ import numpy as np
 from polyculture.align.data.columns import with_columns
 from polyculture.align.data.examples import MARGIN_REWARDS, readable_rows
 from polyculture.align.data.splitting import split_prompt
+from polyculture.align.inputs import Kind
 from polyculture.align.job import Alignment, Row, objective_of
-from polyculture.align.objective import Kind
 from polyculture.align.run_folder import SUMMARY, UNREAD, UNREAD_HELD_OUT, open_run, write_unread
 from polyculture.align.summary import AlignmentRun
 from polyculture.align.ways import trained_by

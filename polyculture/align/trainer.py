@@ -26,7 +26,7 @@ from polyculture.align.log_probs.forward import balance_weight, probe, score_bat
 from polyculture.align.log_probs.given import inputs_of
 from polyculture.align.mixture import Mixture
 from polyculture.align.modifiers import wpo_weights
-from polyculture.align.objective import Loss, Objective
+from polyculture.align.objective import Objective
 from polyculture.align.order import train_sampler
 from polyculture.align.pooled import PooledMeans
 from polyculture.align.preparation import (
@@ -41,6 +41,7 @@ from polyculture.align.preparation import (
 from polyculture.align.reference.model import ReferenceModel, computing_device, placed
 from polyculture.align.reference.refresh import ReferenceRefresh, load_reference, save_reference
 from polyculture.align.training_metrics import MetricSums, counts, own_examples
+from polyculture.align.traits import Loss
 from polyculture.align.watching.callback import Watch, WatchCallback
 from polyculture.align.watching.samples import pad_token
 from polyculture.errors import BadInput

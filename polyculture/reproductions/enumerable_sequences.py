@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polyculture.align.objective import Objective, pair_inputs
+from polyculture.align.log_probs.pairs import pair_inputs
+from polyculture.align.objective import Objective
 
 SYMBOLS, LENGTH = 4, 6
 SPREAD = 0.7

@@ -3,9 +3,10 @@ import math
 import pytest
 import torch
 
+from polyculture.align.log_probs.pairs import pair_inputs
 from polyculture.align.mixture import Mixture, parse_objective
 from polyculture.align.modifiers import score_map, with_divergence, wpo_weights
-from polyculture.align.objective import Objective, pair_inputs
+from polyculture.align.objective import Objective
 from polyculture.errors import BadInput, UnknownMethod
 
 PAIR = {

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from polyculture.align.objective import INPUTS, Objective
+from polyculture.align.inputs import INPUTS
+from polyculture.align.objective import Objective
 from polyculture.errors import BadInput
 from polyculture.methods import inputs, meaning, parameters, table
 

@@ -25,7 +25,8 @@ from numbers import Real
 from typing import Any, Literal
 
 from polyculture.align.data.splitting import alike, answer_after, as_turn, split_prompt
-from polyculture.align.objective import Kind, names
+from polyculture.align.inputs import Kind
+from polyculture.align.objective import names
 from polyculture.errors import BadInput
 from polyculture.llm.base import Prompt, as_messages, as_text
 

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from polyculture.align.inputs import Kind
 from polyculture.align.log_probs.forward import Passed
-from polyculture.align.objective import Kind, pair_inputs
+from polyculture.align.log_probs.pairs import pair_inputs
 
 
 def inputs_of(kind: Kind, passed: Passed, batch: Mapping[str, Any], *, ld_alpha: float = 1.0) -> dict[str, Tensor]:
@@ -19,7 +20,7 @@ def inputs_of(kind: Kind, passed: Passed, batch: Mapping[str, Any], *, ld_alpha:
         kind: what the objective trains on.
         passed: the policy's pass over the batch, rows k B + b.
         batch: what the layout made.
-        ld_alpha: see :func:`polyculture.align.objective.pair_inputs`.
+        ld_alpha: see :func:`polyculture.align.log_probs.pairs.pair_inputs`.
     """
     mask: Tensor = batch["mask"]
     ref = passed.ref if passed.ref is not None else batch.get("ref_logps")

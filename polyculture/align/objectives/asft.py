@@ -25,9 +25,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from polyculture.align.objective import traits
 from polyculture.align.objectives.bounds import at_least_float32, positive, within
 from polyculture.align.objectives.odds import log_complement, log_odds
+from polyculture.align.traits import traits
 
 
 class Parts(NamedTuple):

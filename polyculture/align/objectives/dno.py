@@ -19,9 +19,9 @@ from __future__ import annotations
 from torch import Tensor, sigmoid
 from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 
-from polyculture.align.objective import traits
 from polyculture.align.objectives.bounds import at_least_float32, positive
 from polyculture.align.objectives.margins import log_ratios, preference_margin
+from polyculture.align.traits import traits
 from polyculture.errors import BadInput
 
 

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from polyculture.align.objective import traits
 from polyculture.align.objectives.bounds import at_least_float32, positive
 from polyculture.align.objectives.f_divergences import f_divergence
 from polyculture.align.objectives.margins import log_ratios
+from polyculture.align.traits import traits
 from polyculture.errors import BadInput
 
 

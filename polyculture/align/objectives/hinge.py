@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from polyculture.align.objective import traits
 from polyculture.align.objectives.bounds import at_least_float32, finite_reference, positive
 from polyculture.align.objectives.margins import preference_margin
+from polyculture.align.traits import traits
 
 
 @traits(of_difference=True)

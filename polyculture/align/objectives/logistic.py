@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from polyculture.align.objective import traits
 from polyculture.align.objectives.bounds import at_least_float32, positive, within
 from polyculture.align.objectives.margins import log_ratios, logistic, preference_margin
+from polyculture.align.traits import traits
 from polyculture.errors import BadInput
 
 

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from polyculture.align.objective import traits
 from polyculture.align.objectives.bounds import at_least_float32, finite_reference, positive
+from polyculture.align.traits import traits
 from polyculture.errors import BadInput, unknown
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from polyculture.align.objective import traits
 from polyculture.align.objectives.bounds import at_least_float32
+from polyculture.align.traits import traits
 
 
 @traits(per="token")

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from polyculture.align.objective import traits
 from polyculture.align.objectives.bounds import at_least_float32, finite_reference, positive, within
 from polyculture.align.objectives.margins import log_ratios, logistic
+from polyculture.align.traits import traits
 
 
 @traits(batch_coupled=True)

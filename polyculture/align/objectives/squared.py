@@ -9,9 +9,9 @@ from typing import Literal
 
 from torch import Tensor
 
-from polyculture.align.objective import traits
 from polyculture.align.objectives.bounds import positive
 from polyculture.align.objectives.margins import log_ratios, logistic, preference_margin
+from polyculture.align.traits import traits
 from polyculture.errors import unknown
 
 

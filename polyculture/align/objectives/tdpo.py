@@ -21,9 +21,10 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from polyculture.align.log_probs.head import scores_from_logits
-from polyculture.align.objective import pair_inputs, traits
+from polyculture.align.log_probs.pairs import pair_inputs
 from polyculture.align.objectives.bounds import at_least_float32, positive, within
 from polyculture.align.objectives.margins import log_ratios
+from polyculture.align.traits import traits
 from polyculture.errors import BadInput, unknown
 
 IGNORED = -100
@@ -42,7 +43,7 @@ def tdpo_inputs(logits: Tensor, ref_logits: Tensor, labels: Tensor) -> dict[str,
         labels: (2B, T) token ids, -100 where a position belongs to the prompt or is padding.
 
     Returns:
-        The inputs by name, those of :func:`polyculture.align.objective.pair_inputs` with ``kl_chosen`` and
+        The inputs by name, those of :func:`polyculture.align.log_probs.pairs.pair_inputs` with ``kl_chosen`` and
         ``kl_rejected``, each (B,).
 
     Raises:

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from polyculture.align.objective import traits
 from polyculture.align.objectives.bounds import at_least_float32, finite_reference, positive, within
 from polyculture.align.objectives.margins import log_ratios
+from polyculture.align.traits import traits
 
 
 def kl_estimate(kl_policy: Tensor, kl_ref: Tensor) -> Tensor:

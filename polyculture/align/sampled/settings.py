@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from polyculture.align.objective import Kind, Objective
+from polyculture.align.inputs import Kind
+from polyculture.align.objective import Objective
 from polyculture.align.sampled.targets import Target
 from polyculture.errors import BadInput, unknown
 from polyculture.methods import parameters, parse

@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from polyculture.align.objective import Kind, Objective
+from polyculture.align.inputs import Kind
+from polyculture.align.objective import Objective
 from polyculture.align.objectives.bounds import positive
 from polyculture.align.staged.judged_pairs import PairRule, Scores, with_replay
 from polyculture.errors import BadInput, unknown

@@ -1,7 +1,8 @@
 """Reference vectors of curricula of preference pairs, through the public pair and stage construction and the loss."""
 
 from polyculture.align.data.ranked import ranked_pairs
-from polyculture.align.objective import Objective, pair_inputs
+from polyculture.align.log_probs.pairs import pair_inputs
+from polyculture.align.objective import Objective
 from polyculture.align.staged.cuts import curriculum_stages
 from tests.golden.adapters.given import given, tensor
 

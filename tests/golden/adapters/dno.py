@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from polyculture.align.objective import pair_inputs
+from polyculture.align.log_probs.pairs import pair_inputs
 from polyculture.align.objectives.dno import dno_loss
 from polyculture.align.objectives.dno import dno_prct_loss as prct_loss
 from polyculture.align.staged import nash

@@ -4,9 +4,10 @@ import re
 
 import torch
 
+from polyculture.align.log_probs.pairs import pair_inputs
 from polyculture.align.mixture import parse_objective
 from polyculture.align.modifiers import with_divergence, wpo_weights
-from polyculture.align.objective import Objective, pair_inputs
+from polyculture.align.objective import Objective
 from polyculture.align.objectives.reference_free import alphapo_score, orpo_odds_term
 from polyculture.align.objectives.unpaired import kl_estimate, kto_pair_terms
 from polyculture.methods import parameters
