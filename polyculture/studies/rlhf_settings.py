@@ -131,8 +131,13 @@ class RLHFStudy:
             raise BadInput("temperature should be above 0 and top_p in (0, 1]: greedy outputs have no diversity")
 
     def settings(self) -> dict[str, Any]:
-        """What the result depends on."""
-        held = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("out", "fresh")}
+        """What policies and their outputs depend on.
+
+        The same folder can be measured with other metrics and gain policies of other KL coefficients, each of which has
+        a folder of its own.
+        """
+        free = ("out", "fresh", "embedder", "nli", "kl", "control")
+        held = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in free}
         for name in ("sft", "reward_training", "rl"):
             held[name] = dataclasses.asdict(held[name])
         for name in ("data", "ood"):

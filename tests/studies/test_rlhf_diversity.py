@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,20 @@ def test_started_again_it_finds_the_same_and_trains_nothing(
     assert again.reused == ["sft", "reward", "rl-0.5"]
     assert again.to_dict()["policies"] == first.to_dict()["policies"]
     assert again.to_dict()["claims"] == first.to_dict()["claims"]
+    measured = run_study(small(out, embedder="none"))
+    assert measured.reused == again.reused and "embedding" not in measured.policies[SFT].measured["inside"].per_input
     with pytest.raises(BadInput, match="other settings: samples was 2 and is now 4"):
         run_study(small(out, samples=4))
+
+
+def test_another_kl_coefficient_trains_that_policy_alone(ran: tuple[Path, Found], tmp_path: Path) -> None:
+    out = shutil.copytree(ran[0], tmp_path / "out")
+    found = run_study(small(out, kl=(0.5, 2.0)))
+    assert found.reused == ["sft", "reward", "rl-0.5"]
+    assert list(found.policies) == [SFT, BEST, "RL, KL 2", "RL, KL 0.5"]
+    for place in found.places:
+        same, first = (run.policies["RL, KL 0.5"].measured[place] for run in (found, ran[1]))
+        assert (same.scores == first.scores).all() and (same.per_input["ead"] == first.per_input["ead"]).all()
 
 
 def test_best_of_n_is_better_by_the_reward_model_and_from_the_pool(ran: tuple[Path, Found]) -> None:
