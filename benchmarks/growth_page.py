@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.growth import WIDTH, growth, measured, why_not
 from benchmarks.page import machine_line, seconds, when_line
-from benchmarks.selectors import WIDTH, growth, measured, why_not
 
 HEAD = """# Selectors by size of the pool
 

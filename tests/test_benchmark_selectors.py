@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.growth import foreseen, growth, why_not
 from benchmarks.growth_page import page
 from benchmarks.harness import Disagreement
-from benchmarks.selectors import foreseen, growth, main, rows, why_not
+from benchmarks.selectors import main, rows
 
 
 def test_growth_and_what_it_foresees() -> None:

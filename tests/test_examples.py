@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from polyculture.recipes.recipe import load_recipe
+from polyculture.recipes.reading import load_recipe
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

@@ -42,7 +42,7 @@ def curate(
 
     Options that belong to the method are given by their names: --method kmq --n-clusters 40.
     """
-    from polyculture.recipes.recipe import curate_recipe, default_select
+    from polyculture.recipes.reading import curate_recipe, default_select
     from polyculture.recipes.run import run_recipe
 
     described = options.pool_data(

@@ -60,7 +60,7 @@ SelectMethod = Annotated[
 
 def engine(name: str) -> Engine:
     """The engine that an option names."""
-    from polyculture.engine.base import make_engine
+    from polyculture.engine.make import make_engine
 
     return make_engine(name)
 

@@ -31,7 +31,7 @@ def run(
     no_cache: options.NoCache = False,
 ) -> None:
     """Run a recipe, stage after stage; started again, it does only what is not done."""
-    from polyculture.recipes.recipe import load_recipe
+    from polyculture.recipes.reading import load_recipe
     from polyculture.recipes.run import run_recipe
 
     if show_schema:

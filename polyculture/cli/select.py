@@ -49,7 +49,7 @@ def select(
     from polyculture.cli.pools import load
     from polyculture.files import atomic
     from polyculture.methods import build
-    from polyculture.recipes.recipe import default_select
+    from polyculture.recipes.reading import default_select
 
     if html is not None and not compare:
         raise BadInput("--html goes with --compare a,b,c; for one method, polyculture curate writes a report")

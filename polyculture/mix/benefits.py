@@ -12,7 +12,7 @@ import numpy as np
 
 from polyculture.errors import BadInput, unknown
 from polyculture.files import atomic
-from polyculture.mix.base import check_names, group_names
+from polyculture.mix.groups import check_names, group_names
 from polyculture.tables import read_csv
 
 

@@ -15,7 +15,7 @@ from torch.utils.data import IterableDataset, Sampler
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from polyculture.errors import BadInput
-from polyculture.mix.base import on_simplex
+from polyculture.mix.groups import on_simplex
 from polyculture.mix.influence import model_influence
 from polyculture.mix.tikmix import TiKMiX
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from polyculture.errors import BadInput, unknown
-from polyculture.mix.base import check_names
+from polyculture.mix.groups import check_names
 from polyculture.tables import read_csv
 
 Points = Sequence[tuple[float, float]]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from polyculture.errors import BadInput
-from polyculture.mix.base import on_simplex
 from polyculture.mix.benefits import Benefits
+from polyculture.mix.groups import on_simplex
 from polyculture.mix.influence import ModelInfluence, model_influence
 from polyculture.mix.proxy import Encode, byte_tokens, group_tokens
 from polyculture.pool import Pool

@@ -19,7 +19,7 @@ import numpy as np
 
 from polyculture.errors import BadInput
 from polyculture.files import atomic, locked, write_json
-from polyculture.mix.base import on_simplex
+from polyculture.mix.groups import on_simplex
 from polyculture.mix.runs import Runs
 from polyculture.pool import Pool
 from polyculture.progress import Progress, silent

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from polyculture.errors import BadInput, unknown
-from polyculture.mix.base import check_names, group_names, on_simplex
+from polyculture.mix.groups import check_names, group_names, on_simplex
 from polyculture.tables import read_csv
 
 WEIGHT = "w:"

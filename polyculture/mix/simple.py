@@ -10,9 +10,10 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 
 from polyculture.errors import BadInput
-from polyculture.mix.base import Mixer, Proposal, check_names, on_simplex
+from polyculture.mix.base import Mixer, Proposal
 from polyculture.mix.benefits import Benefits
 from polyculture.mix.candidates import dirichlet_mixtures
+from polyculture.mix.groups import check_names, on_simplex
 from polyculture.mix.regression import rank_mixtures
 from polyculture.mix.runs import WEIGHT, Runs, as_runs
 from polyculture.pool import Pool

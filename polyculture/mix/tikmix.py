@@ -13,8 +13,9 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 
 from polyculture.errors import BadInput
-from polyculture.mix.base import Mixer, on_simplex
+from polyculture.mix.base import Mixer
 from polyculture.mix.benefits import Benefits
+from polyculture.mix.groups import on_simplex
 from polyculture.mix.interior_point import interior_optimum
 
 FEASIBLE = 1e-7  # of the largest benefit: what counts as keeping a task as good as under the prior

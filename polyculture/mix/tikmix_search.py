@@ -12,7 +12,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from polyculture.errors import BadInput
-from polyculture.mix.base import Proposal, on_simplex
+from polyculture.mix.base import Proposal
+from polyculture.mix.groups import on_simplex
 from polyculture.mix.regression import RegressionMixer, rank_mixtures
 from polyculture.mix.runs import Runs
 from polyculture.mix.trees import apply_trees, fit_trees

@@ -19,6 +19,7 @@ from polyculture.methods import build, meaning, parameters, table
 from polyculture.recipes.aligning import Align, settings_model
 from polyculture.recipes.minimizing import Minimize
 from polyculture.recipes.mixing import Mix
+from polyculture.recipes.recipe import Recipe
 from polyculture.recipes.state import State
 
 RANDOM_DRAWS = 5
@@ -211,7 +212,6 @@ STAGES: dict[str, StageKind] = {
 
 def schema() -> dict[str, Any]:
     """What a recipe may hold, derived from the stages and the methods' signatures."""
-    from polyculture.recipes.recipe import Recipe
 
     def described(stage: str) -> dict[str, Any]:
         found: dict[str, Any] = {}

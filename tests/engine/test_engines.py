@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from polyculture.engine.base import make_engine
 from polyculture.engine.local import LocalEngine
+from polyculture.engine.make import make_engine
 from polyculture.engine.ray import RayEngine
 from polyculture.errors import BadInput, UnknownMethod
 from polyculture.pool import Pool

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from polyculture.errors import BadInput
-from polyculture.mix.base import Mixer, decode, encode, load, on_simplex
+from polyculture.mix.base import Mixer, decode, encode, load
 from polyculture.mix.damo import DaMo, apply_network, fit_network
 from polyculture.mix.linear import LinearMixer
 from polyculture.mix.mixing_laws import MixingLaws, fit_law
@@ -238,14 +238,6 @@ def test_values_survive_json() -> None:
     assert decode(encode(np.empty((0, 3)))).shape == (0, 3)
     with pytest.raises(TypeError, match="can't be saved"):
         encode(object())
-
-
-def test_simplex_checks() -> None:
-    assert on_simplex([0.2, 0.8]).tolist() == [0.2, 0.8]
-    with pytest.raises(BadInput, match="at least one group"):
-        on_simplex([])
-    with pytest.raises(BadInput, match="every weight is 0"):
-        on_simplex([0, 0])
 
 
 def test_simple_mixers(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ import yaml
 from safetensors.torch import load_file
 
 from polyculture.errors import BadInput, UnknownMethod
-from polyculture.recipes.recipe import Recipe, parse_recipe
+from polyculture.recipes.reading import parse_recipe
+from polyculture.recipes.recipe import Recipe
 from polyculture.recipes.run import RunResult, run_recipe
 from polyculture.recipes.stages import schema
 from tests.align.stops import Stopped, stop_at

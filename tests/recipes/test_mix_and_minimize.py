@@ -9,7 +9,7 @@ import pytest
 
 from polyculture.datasets import write_instructions
 from polyculture.errors import BadInput
-from polyculture.recipes.recipe import parse_recipe
+from polyculture.recipes.reading import parse_recipe
 from polyculture.recipes.run import run_recipe
 
 

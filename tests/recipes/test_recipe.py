@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from polyculture.errors import BadInput, UnknownMethod
-from polyculture.recipes.recipe import default_select, load_recipe, parse_recipe
+from polyculture.recipes.reading import default_select, load_recipe, parse_recipe
 
 DATA: dict[str, Any] = {"source": "d.jsonl", "text": "prompt, response"}
 

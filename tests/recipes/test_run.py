@@ -14,7 +14,8 @@ import pytest
 from polyculture.datasets import write_instructions
 from polyculture.errors import BadInput, RunLocked, UnknownMethod
 from polyculture.files import locked
-from polyculture.recipes.recipe import Recipe, parse_recipe
+from polyculture.recipes.reading import parse_recipe
+from polyculture.recipes.recipe import Recipe
 from polyculture.recipes.run import run_recipe
 
 
