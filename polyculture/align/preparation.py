@@ -6,14 +6,13 @@ import copy
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
-from polyculture.align.data.encoding import Encoded
 from polyculture.align.mixture import Mixture, parse_objective
 from polyculture.align.objective import Objective
 from polyculture.align.traits import Loss
@@ -141,26 +140,6 @@ def vocabulary_of(model: Any) -> int:
     embedding = model.get_input_embeddings()
     rows = len(getattr(embedding, "weight", ()))  # DeepSpeed may have them elsewhere
     return max(rows, int(model.config.get_text_config().vocab_size))
-
-
-def check_tokens(examples: Iterable[Encoded], vocabulary: int, decode: Callable[[list[int]], str]) -> None:
-    """Check that a model has every token of the data: on a GPU, one that it has not ends the process without a word.
-
-    Args:
-        examples: the data.
-        vocabulary: how many tokens the model has.
-        decode: a tokenizer's.
-
-    Raises:
-        BadInput: it has not.
-    """
-    for example in examples:
-        highest = max(max(ids, default=0) for ids in (example.prompt, *example.completions))
-        if highest >= vocabulary:
-            raise BadInput(
-                f"{example.place or 'an example'}: token {highest} ('{decode([highest])}') is beyond the {vocabulary} "
-                "that the model has; use the tokenizer that belongs to it, or resize_token_embeddings of the model"
-            )
 
 
 def _set_noise_off(held: Any) -> None:

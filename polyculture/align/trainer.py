@@ -17,10 +17,10 @@ import torch
 from transformers import Trainer, TrainingArguments
 
 from polyculture.align.adapters import check_base
-from polyculture.align.data.dataset import EncodedDataset, with_mismatched
-from polyculture.align.data.encoding import Cuts, Encoded, Encoder
-from polyculture.align.data.examples import Rejected, read_examples
+from polyculture.align.data.dataset import EncodedDataset
+from polyculture.align.data.encoding import Encoder
 from polyculture.align.data.layout import Layout
+from polyculture.align.data.reading import RowReader
 from polyculture.align.failures import check_gradient, check_loss
 from polyculture.align.log_probs.forward import balance_weight, probe, score_batch
 from polyculture.align.log_probs.given import inputs_of
@@ -32,7 +32,6 @@ from polyculture.align.pooled import PooledMeans
 from polyculture.align.preparation import (
     as_objective,
     check_joined,
-    check_tokens,
     fitting_length,
     set_for_us,
     switch_off_dropout,
@@ -90,10 +89,8 @@ class AlignmentTrainer(Trainer):
     examples.
 
     Attributes:
-        rejected: rows that can't be trained on, with the reason.
-        cuts: what did not fit ``max_length``.
+        reader: turned the rows into tokens: ``reader.rejected`` can't be trained on, ``reader.cuts`` did not fit.
         abilities: whether prompts are shared and the head is replaced.
-        vocabulary: tokens that the model has.
     """
 
     loss_is_scaled_for_ga = True
@@ -136,7 +133,7 @@ class AlignmentTrainer(Trainer):
         if isinstance(model, (str, Path)):
             model, processing_class = load(model, processing_class, dtype)
         self.max_length = fitting_length(model, max_length)
-        self.vocabulary = vocabulary_of(model)
+        vocabulary = vocabulary_of(model)
         if model.config.get_text_config() is not model.config:  # what sees or hears has no gradient from text alone
             args.ddp_find_unused_parameters = True
         if peft_config is not None:
@@ -145,10 +142,7 @@ class AlignmentTrainer(Trainer):
             model = need("peft", "train").get_peft_model(model, peft_config)
         if not dropout:
             switch_off_dropout(model)
-        self.encoder = Encoder(processing_class, self.max_length)
-        self.rejected: list[Rejected] = []
-        self._borrow_from: Sequence[Encoded] = ()
-        self.cuts = Cuts(self.max_length)
+        self.reader = RowReader(self.objective, Encoder(processing_class, self.max_length), vocabulary)
         self.name = name
         train = None if train_dataset is None else self.encoded(train_dataset, name or "training data", progress)
         of_name = eval_dataset if isinstance(eval_dataset, dict) else {"": eval_dataset}
@@ -199,7 +193,7 @@ class AlignmentTrainer(Trainer):
             self._add_watch(watch, watch_folder)
 
     def encoded(self, rows: Any, source: str, progress: Progress = silent) -> EncodedDataset:
-        """Rows as an encoded data set; what can't be used goes to ``rejected``, what was cut is added to ``cuts``.
+        """Rows as an encoded data set.
 
         Args:
             rows: a list of dicts or a datasets.Dataset, or an encoded data set, which is given back.
@@ -207,25 +201,9 @@ class AlignmentTrainer(Trainer):
             progress: told the examples.
 
         Raises:
-            BadInput: they don't fit the objective, or none is left.
+            BadInput: they don't fit the objective or the model, or none is left.
         """
-        kind = self.objective.kind
-        borrow = kind == "labels" and bool({"kl_policy", "kl_ref"} & set(self.objective.needs))
-        encoded_as = f"{kind} with answers to other prompts" if borrow else kind
-        if isinstance(rows, EncodedDataset):
-            rows.check_fits(encoded_as, self.objective.columns, self.objective.name)
-            return rows
-        examples, rejected = read_examples(
-            rows, kind, columns=self.objective.columns, source=source, name=self.objective.name
-        )
-        encoded, same, cuts = self.encoder.encode(examples, progress)
-        check_tokens(encoded, self.vocabulary, self.encoder.tokenizer.decode)
-        self.rejected += [*rejected, *same]
-        self.cuts += cuts
-        if borrow:
-            encoded = with_mismatched(encoded, self.max_length, self._borrow_from)
-            self._borrow_from = self._borrow_from or encoded  # of the training data, which come first
-        return EncodedDataset(encoded, kind=encoded_as)
+        return self.reader.read(rows, source, progress)
 
     def evaluate(self, eval_dataset: Any = None, *args: Any, **more: Any) -> dict[str, float]:
         """Evaluate on the held-out rows, or on others.

@@ -94,7 +94,7 @@ def train_on(
     )
     trainer.remove_callback(PrinterCallback)
     main = trainer.is_world_process_zero()
-    set_aside = write_rejected(out, trainer.rejected) if main else 0
+    set_aside = write_rejected(out, trainer.reader.rejected) if main else 0
     checkpoint = last_checkpoint(out)
     if checkpoint is not None:
         check_same_processes(checkpoint, trainer.accelerator.num_processes)

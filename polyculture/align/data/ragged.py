@@ -49,6 +49,12 @@ class Ragged(Sequence[list[np.ndarray]]):
         ends = self._ends[self._firsts[which] : self._firsts[which + 1] + 1].tolist()
         return [values[start:end] for start, end in pairwise(ends)]
 
+    def largest(self) -> tuple[Any, int]:
+        """The largest of all numbers, and the row that it is in. There must be one."""
+        where = int(self._values.argmax())
+        starts = self._ends[self._firsts]
+        return self._values[where].item(), int(np.searchsorted(starts, where, side="right")) - 1
+
     def sizes(self) -> np.ndarray:
         """(rows,) how many numbers each row holds."""
         return np.diff(self._ends[self._firsts])

@@ -25,6 +25,9 @@ def test_rows_come_out_as_they_went_in() -> None:
     assert held.sizes().tolist() == [3, 0, 3] and held[0][0].dtype == np.int32
     with pytest.raises(IndexError):
         held[3]
+    assert held.largest() == (6, 2)
+    assert Ragged([[[1], [9]], [[]], [[9]]], np.int32).largest() == (9, 0)
+    assert Ragged([[[1]], [[], []], [[9]]], np.int32).largest() == (9, 2)
     assert len(Ragged([], np.float32)) == 0 and Ragged([], np.float32).sizes().tolist() == []
 
 
