@@ -243,6 +243,12 @@ class AlignmentTrainer(Trainer):
     def _get_eval_sampler(self, eval_dataset: Any) -> None:
         return None  # in order; transformers would group by length here too, but reads other data
 
+    def _run_epoch(self, *args: Any, **given: Any) -> None:
+        if self.state.global_step < self.state.max_steps:
+            super()._run_epoch(*args, **given)
+        else:  # resumed from its last step: in the midst of an epoch, transformers would train one more
+            self.control.should_training_stop = True
+
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:

@@ -101,7 +101,7 @@ def train_on(
     # Other processes of the run must not see what this one stops at: only a process alone listens.
     with stop.listening() if trainer.accelerator.num_processes == 1 else contextlib.nullcontext():
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    if stop.asked and trainer.state.global_step < trainer.state.max_steps:
+    if stop.asked:  # in the last step too: there may be other stages after this training
         raise KeyboardInterrupt
     trainer.save_model(str(out / MODEL))
     (out / MODEL / "training_args.bin").unlink(missing_ok=True)  # a pickle, and settings.json says more

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import signal
 import warnings
 from pathlib import Path
 from typing import Any
@@ -266,3 +268,20 @@ def test_a_divergence_and_a_margin_reward(tiny_model: str, preferences: Rows, tm
         align(job(tiny_model, preferences, tmp_path / "no", margin_rewards="length"))
     with pytest.raises(BadInput, match="should read NAME or alpha:NUMBER"):
         align(job(tiny_model, preferences, tmp_path / "no2", divergence="alpha:much"))
+
+
+@pytest.mark.parametrize("step", [2, 4])
+def test_a_training_that_is_asked_to_stop_does_in_its_last_step_too(
+    tiny_model: str, preferences: Rows, tmp_path: Path, step: int
+) -> None:
+    def ask(what: str, done: int, total: int) -> None:
+        if what == "training" and done == step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    whole = align(job(tiny_model, preferences, tmp_path / "whole"))
+    with pytest.raises(KeyboardInterrupt):
+        align(job(tiny_model, preferences, tmp_path / "cut"), ask)
+    assert not (tmp_path / "cut" / "summary.json").exists()
+    again = align(job(tiny_model, preferences, tmp_path / "cut"))
+    assert again.resumed == f"checkpoint-{step}" and again.summary["loss"] == whole.summary["loss"]
+    assert torch.equal(weights(again.model), weights(whole.model))
