@@ -7,19 +7,33 @@ import math
 import os
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
+from polyculture.align.adapters import check_base
 from polyculture.align.mixture import Mixture, parse_objective
 from polyculture.align.objective import Objective
 from polyculture.align.traits import Loss
-from polyculture.errors import BadInput
+from polyculture.errors import BadInput, need
+from polyculture.llm.loading import load
 
 RANDOM = ("drop", "jitter")
 """In the names of what makes a pass random: dropout, left-out layers, the noise of mixtures of experts."""
+
+ELSEWHERE = {
+    "tokenizer": "give it as processing_class=",
+    "ref_model": "give it as reference=",
+    "data_collator": "the batches are laid out here",
+    "compute_loss_func": "give the loss as the objective, a function of log-probabilities",
+    "compute_metrics": "no predictions are kept; measure in a callback's on_evaluate, or on samples with watch=",
+    "preprocess_logits_for_metrics": "no logits are kept; measure in a callback's on_evaluate",
+}
+"""What TRL or transformers' Trainer takes and this one does not, and what to do."""
 
 SIZES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
 """Where launchers say how many processes there are: torchrun and accelerate, then mpirun of several kinds."""
@@ -43,6 +57,28 @@ def as_objective(which: str | Loss | Objective | Mixture, hyper: Mapping[str, An
             raise BadInput("a mixture's objectives have their hyper-parameters already")
         return which
     return Objective.of(which, **hyper)
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Check what is handed on to transformers' Trainer.
+
+    Args:
+        options: its arguments, by name.
+
+    Raises:
+        BadInput: it takes no such argument, or what is given would not be used.
+    """
+    from transformers import Trainer
+
+    known = signature(Trainer.__init__).parameters
+    for name, value in options.items():
+        if name in ELSEWHERE and value is not None:
+            raise BadInput(f"{name}= is not taken: {ELSEWHERE[name]}")
+        if name not in known and name not in ELSEWHERE:
+            raise BadInput(
+                f"the trainer takes no {name}=: options of the objective go in hyper={{'{name}': ...}}, those of the "
+                "training in args=TrainingArguments(...)"
+            )
 
 
 def check_joined(processes: int) -> None:
@@ -83,6 +119,53 @@ def check_same_processes(checkpoint: Path, processes: int) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A model that is ready to be trained.
+
+    Args:
+        model: a transformers model, with its adapter if it has one.
+        tokenizer: the model's.
+        max_length: most tokens of a prompt and a completion that fit it.
+        vocabulary: tokens that it has.
+    """
+
+    model: Any
+    tokenizer: Any
+    max_length: int
+    vocabulary: int
+
+
+def prepared(
+    model: Any, tokenizer: Any, max_length: int, *, peft_config: Any = None, dropout: bool = False, dtype: Any
+) -> Prepared:
+    """A model, loaded if need be, that is ready to be trained.
+
+    Args:
+        model: a transformers model, or where to load one from.
+        tokenizer: the model's; None loads it with the model.
+        max_length: most tokens of a prompt and a completion that are wanted; if the model takes fewer, it is warned.
+        peft_config: a PEFT configuration: put an adapter on it.
+        dropout: leave its dropout on.
+        dtype: to load it in.
+
+    Raises:
+        BadInput: a model in memory has no tokenizer, or an adapter is to be put on an adapter.
+    """
+    if peft_config is not None:
+        check_base(model)
+    if isinstance(model, (str, Path)):
+        model, tokenizer = load(model, tokenizer, dtype)
+    elif tokenizer is None:
+        raise BadInput("a model in memory needs its tokenizer: give processing_class=tokenizer")
+    max_length, vocabulary = fitting_length(model, max_length), vocabulary_of(model)
+    if peft_config is not None:
+        model = need("peft", "train").get_peft_model(model, peft_config)
+    if not dropout:
+        switch_off_dropout(model)
+    return Prepared(model, tokenizer, max_length, vocabulary)
+
+
 def fitting_length(model: Any, max_length: int) -> int:
     """The tokens that fit both what is asked for and the model's window, with a warning if that is less.
 
@@ -93,18 +176,21 @@ def fitting_length(model: Any, max_length: int) -> int:
     window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if isinstance(window, int) and window < max_length:
         warnings.warn(
-            f"max_length is {max_length}, but the model takes {window} tokens; {window} is used", stacklevel=4
+            f"max_length is {max_length}, but the model takes {window} tokens; {window} is used", stacklevel=5
         )
         return window
     return max_length
 
 
-def set_for_us(args: Any) -> Any:
+def set_for_us(args: Any, model: Any) -> Any:
     """Change the training arguments that would be in the way, and give them back.
 
     Args:
         args: transformers' TrainingArguments.
+        model: to be trained.
     """
+    if model.config.get_text_config() is not model.config:  # what sees or hears has no gradient from text alone
+        args.ddp_find_unused_parameters = True
     args.remove_unused_columns = False  # the rows are encoded here; none of their columns goes to the model
     args.max_grad_norm = args.max_grad_norm or math.inf  # clips nothing, but is computed and looked at
     args._n_gpu = min(args.n_gpu, 1)  # nn.DataParallel would tear our batches apart; processes do it right

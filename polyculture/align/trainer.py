@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from transformers import Trainer, TrainingArguments
 
-from polyculture.align.adapters import check_base
 from polyculture.align.data.dataset import EncodedDataset
 from polyculture.align.data.encoding import Encoder
 from polyculture.align.data.layout import Layout
@@ -32,10 +31,9 @@ from polyculture.align.pooled import PooledMeans
 from polyculture.align.preparation import (
     as_objective,
     check_joined,
-    fitting_length,
+    check_options,
+    prepared,
     set_for_us,
-    switch_off_dropout,
-    vocabulary_of,
 )
 from polyculture.align.reference.model import ReferenceModel, computing_device, placed
 from polyculture.align.reference.refresh import ReferenceRefresh, load_reference, save_reference
@@ -44,7 +42,6 @@ from polyculture.align.traits import Loss
 from polyculture.align.watching.callback import Watch, WatchCallback
 from polyculture.align.watching.samples import pad_token
 from polyculture.errors import BadInput
-from polyculture.llm.loading import load
 from polyculture.progress import Progress, silent
 
 
@@ -78,11 +75,11 @@ class AlignmentTrainer(Trainer):
         watch_folder: where what it sees is kept; by default ``args.output_dir``.
         name: of the data, for messages.
         progress: told what comes before the training.
-        trainer: anything else transformers' Trainer takes.
+        trainer: anything else transformers' Trainer takes, but for ``compute_metrics``: no predictions are kept.
 
     Raises:
         BadInput: the data don't fit the objective; a model in memory has no tokenizer; the reference can't be used;
-            launched processes did not join.
+            launched processes did not join; an argument is not taken.
 
     A mixture of experts whose configuration says ``output_router_logits`` is trained on its load-balancing loss too, as
     in transformers' own training: ``router_aux_loss_coef`` times the mean of the batches' losses, weighted by their
@@ -121,28 +118,15 @@ class AlignmentTrainer(Trainer):
         progress: Progress = silent,
         **trainer: Any,
     ) -> None:
+        check_options(trainer)
         self.objective = as_objective(objective, hyper or {})
         self.ld_alpha, self.wpo, self.refresh = ld_alpha, wpo, refresh
         if (ld_alpha != 1 or wpo) and self.objective.kind != "pairs":
             raise BadInput(f"LD and WPO are of pairs; objective '{self.objective.name}' is of {self.objective.kind}")
-        args = set_for_us(args or TrainingArguments(output_dir="aligned"))
-        if not isinstance(model, (str, Path)) and processing_class is None:
-            raise BadInput("a model in memory needs its tokenizer: give processing_class=tokenizer")
-        if peft_config is not None:
-            check_base(model)
-        if isinstance(model, (str, Path)):
-            model, processing_class = load(model, processing_class, dtype)
-        self.max_length = fitting_length(model, max_length)
-        vocabulary = vocabulary_of(model)
-        if model.config.get_text_config() is not model.config:  # what sees or hears has no gradient from text alone
-            args.ddp_find_unused_parameters = True
-        if peft_config is not None:
-            from polyculture.errors import need
-
-            model = need("peft", "train").get_peft_model(model, peft_config)
-        if not dropout:
-            switch_off_dropout(model)
-        self.reader = RowReader(self.objective, Encoder(processing_class, self.max_length), vocabulary)
+        policy = prepared(model, processing_class, max_length, peft_config=peft_config, dropout=dropout, dtype=dtype)
+        processing_class, self.max_length = policy.tokenizer, policy.max_length
+        args = set_for_us(args or TrainingArguments(output_dir="aligned"), policy.model)
+        self.reader = RowReader(self.objective, Encoder(processing_class, self.max_length), policy.vocabulary)
         self.name = name
         train = None if train_dataset is None else self.encoded(train_dataset, name or "training data", progress)
         of_name = eval_dataset if isinstance(eval_dataset, dict) else {"": eval_dataset}
@@ -153,7 +137,7 @@ class AlignmentTrainer(Trainer):
         }
         self.layout = Layout(pad_token(processing_class), share=share_prompts)
         super().__init__(
-            model,
+            policy.model,
             args,
             data_collator=self.layout,
             train_dataset=train,
@@ -217,17 +201,33 @@ class AlignmentTrainer(Trainer):
             BadInput: other rows need the reference, which was the model before it was trained and is no more.
         """
         if eval_dataset is not None and not isinstance(eval_dataset, (str, dict)):
-            eval_dataset = self.encoded(eval_dataset, "held-out data")
-            trained = self.state.global_step > 0 and self.reference.is_policy_before
-            known = not self.objective.needs_reference or self._live or self.reference.has_scored(eval_dataset)
-            if trained and not known:
-                raise BadInput(
-                    "these rows need the reference's log-probabilities, and the reference was this model before it was "
-                    "trained; give them as eval_dataset at the start, or give reference="
-                )
-            eval_dataset = self._scored((eval_dataset,))[0]
+            eval_dataset = self._to_judge(eval_dataset, "held-out data")
         found: dict[str, float] = super().evaluate(eval_dataset, *args, **more)
         return found
+
+    def predict(self, test_dataset: Any, *args: Any, **more: Any) -> Any:
+        """As :meth:`evaluate` on other rows; metrics are named ``test_loss`` and so on, and no predictions are kept.
+
+        Args:
+            test_dataset: rows, or an encoded data set.
+            args: as in transformers.
+            more: as in transformers.
+
+        Raises:
+            BadInput: as of :meth:`evaluate`.
+        """
+        return super().predict(self._to_judge(test_dataset, "test data"), *args, **more)
+
+    def _to_judge(self, rows: Any, source: str) -> Any:
+        data = self.encoded(rows, source)
+        trained = self.state.global_step > 0 and self.reference.is_policy_before
+        known = not self.objective.needs_reference or self._live or self.reference.has_scored(data)
+        if trained and not known:
+            raise BadInput(
+                "these rows need the reference's log-probabilities, and the reference was this model before it was "
+                "trained; give them as eval_dataset at the start, or give reference="
+            )
+        return self._scored((data,))[0]
 
     def _scored(self, data: Sequence[EncodedDataset | None], progress: Progress = silent) -> list[Any]:
         if not self.objective.needs_reference or self._live:

@@ -204,6 +204,27 @@ def test_other_rows_can_be_judged_while_the_reference_is_there(
     assert beside.evaluate(preferences[16:])["eval_loss"] != pytest.approx(0.693147, abs=1e-4)
 
 
+def test_predict_takes_rows_and_gives_their_metrics(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:
+    trained = trainer(tiny_model, preferences[:16], tmp_path, held_out=preferences[16:])
+    found = trained.predict(preferences[16:])
+    held_out = trained.evaluate()
+    assert found.predictions is None and found.metrics["test_loss"] == held_out["eval_loss"]
+    assert found.metrics["test_logps/chosen"] == held_out["eval_logps/chosen"]
+
+
+def test_arguments_that_are_not_taken_say_where_they_belong(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:
+    for given, remedy in (
+        ({"beta": 0.1}, r"takes no beta=: options of the objective go in hyper=\{'beta': \.\.\.\}"),
+        ({"learning_rate": 1e-6}, "those of the training in args=TrainingArguments"),
+        ({"tokenizer": object()}, "tokenizer= is not taken: give it as processing_class="),
+        ({"compute_metrics": len}, "compute_metrics= is not taken: no predictions are kept; measure in a callback"),
+        ({"compute_loss_func": len}, "give the loss as the objective"),
+    ):
+        with pytest.raises(BadInput, match=remedy):
+            trainer(tiny_model, preferences, tmp_path, **given)
+    assert trainer(tiny_model, preferences[:2], tmp_path, compute_metrics=None).compute_metrics is None
+
+
 def test_batches_can_be_grouped_by_length(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:
     rows = [{**row, "chosen": row["chosen"] + " and rye" * (i % 5)} for i, row in enumerate(preferences)]
     grouped = {"train_sampling_strategy": "group_by_length", "eval_strategy": "steps", "eval_steps": 1}

@@ -166,6 +166,12 @@ def test_prompts_are_read_once_and_keep_their_text(folder, tmp_path):
     assert "<|user|>" not in made._drawer.prompt_text(examples[1].prompt)
 
 
+def test_other_prompts_can_be_judged(folder, tmp_path):
+    made = trainer(folder, tmp_path, steps=1)
+    held_out = made.evaluate()
+    assert made.predict(ROWS[:2]).metrics["test_js"] == made.evaluate(ROWS[:2])["eval_js"] == held_out["eval_js"]
+
+
 def test_what_can_not_be_is_refused(folder, tmp_path):
     with pytest.raises(BadInput, match="reverse_kl is infinite where the constraint forbids"):
         trainer(folder, tmp_path, divergence="reverse_kl")
