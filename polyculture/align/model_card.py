@@ -17,6 +17,7 @@ from polyculture.align.objective import Objective
 from polyculture.errors import PolycultureError
 from polyculture.files import atomic
 from polyculture.methods import parameters, table
+from polyculture.wording import counted
 
 FILE = "README.md"
 
@@ -178,11 +179,11 @@ def _front(settings: Mapping[str, Any], parts: Sequence[_Part], adapter: bool) -
 
 
 def _lead(summary: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
-    stages = f" in {len(summary['stages'])} stages" if summary.get("stages") else ""
+    stages = f" in {counted(len(summary['stages']), 'stage')}" if summary.get("stages") else ""
     return (
         f"{escaped(_name(settings['model']))} was trained with {escaped(str(summary['objective']))} on "
-        f"{summary['examples']:,} examples of {escaped(_name(settings['data']))}{stages}, for {summary['steps']:,} "
-        f"steps, by polyculture."
+        f"{counted(summary['examples'], 'example')} of {escaped(_name(settings['data']))}{stages}, for "
+        f"{counted(summary['steps'], 'step')}, by polyculture."
     )
 
 
@@ -234,7 +235,8 @@ def _settings(
 def _data(summary: Mapping[str, Any]) -> str:
     cuts = str(summary.get("cuts") or "")
     told = [
-        f"{summary['rows']:,} rows gave {summary['examples']:,} examples to train on. Set aside as unusable: "
+        f"{counted(summary['rows'], 'row')} gave {counted(summary['examples'], 'example')} to train on. Set aside as "
+        "unusable: "
         f"{summary['rejected']:,}. Held out: {summary['held_out']:,}.",
         cuts[:1].upper() + cuts[1:] + "." if cuts else "",
     ]
@@ -259,7 +261,7 @@ def _result(summary: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
         )
         lines.append(_table(("", "before", "after"), rows))
     stages = [
-        f"- Stage {stage['number']}: {stage['rows']:,} rows, loss {_number(stage['metrics'].get('loss'))}"
+        f"- Stage {stage['number']}: {counted(stage['rows'], 'row')}, loss {_number(stage['metrics'].get('loss'))}"
         + (f", {_number(far)} nats an answer from the first model" if (far := stage.get("kl_to_base")) else "")
         for stage in summary.get("stages") or ()
     ]

@@ -26,6 +26,7 @@ from polyculture.files import locked
 from polyculture.methods import table
 from polyculture.progress import Progress, silent
 from polyculture.reading import read_pool
+from polyculture.wording import counted
 
 
 def read_rows(job: Alignment, progress: Progress = silent) -> tuple[list[Row], list[Row]]:
@@ -123,9 +124,9 @@ def _warn_of_no_prompts(rows: Sequence[Row], source: str) -> None:
     bare = sum(not split_prompt(row["chosen"], row["rejected"])[0] for row in pairs)
     if bare:
         warnings.warn(
-            f"{source}: {bare:,} of {len(rows):,} rows have no prompt: none in a column 'prompt', and nothing that "
-            f"chosen and rejected both begin with; columns are {', '.join(rows[0])}; say which holds it with --column "
-            "prompt=column:NAME",
+            f"{source}: no prompt in {bare:,} of {counted(len(rows), 'row')}: none in a column 'prompt', and nothing "
+            f"that chosen and rejected both begin with; columns are {', '.join(rows[0])}; say which holds it with "
+            "--column prompt=column:NAME",
             stacklevel=2,
         )
 

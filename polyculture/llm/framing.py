@@ -10,6 +10,7 @@ from polyculture.errors import BadInput
 from polyculture.llm.base import Prompt
 from polyculture.llm.chat import completion_ids
 from polyculture.llm.transformers import TransformersLLM
+from polyculture.wording import counted
 
 
 def tokenize_pairs(
@@ -47,8 +48,8 @@ def tokenize_pairs(
         responses.append(after)
     if cut:
         warnings.warn(
-            f"{cut} of {len(prompts)} rows are longer than {most} tokens with their prompt; prompts were cut at the "
-            "start, then responses at the end",
+            f"{cut} of {counted(len(prompts), 'row')} cut to fit {most} tokens: the prompt at the start, then the "
+            "response at the end",
             stacklevel=2,
         )
     return prompts, responses

@@ -249,7 +249,7 @@ def test_an_adapter_on_an_adapter_keeps_both(tiny_model: str, preferences: Rows,
 
 def test_pairs_without_a_prompt_are_said(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:
     asked = [{"question": row["prompt"], "chosen": f"Yes {row['chosen']}", "rejected": "No."} for row in preferences]
-    with pytest.warns(UserWarning, match=r"24 of 24 rows have no prompt: .* columns are question, chosen, rejected"):
+    with pytest.warns(UserWarning, match=r"no prompt in 24 of 24 rows: .* columns are question, chosen, rejected"):
         read_rows(job(tiny_model, asked, tmp_path))
     with warnings.catch_warnings():
         warnings.simplefilter("error")

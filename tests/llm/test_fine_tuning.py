@@ -82,7 +82,7 @@ def test_only_responses_are_taught(base: TransformersLLM) -> None:
 
 
 def test_what_is_too_long_is_cut_and_it_is_said(base: TransformersLLM) -> None:
-    with pytest.warns(UserWarning, match="1 of 1 rows are longer than 2 tokens"):
+    with pytest.warns(UserWarning, match="1 of 1 row cut to fit 2 tokens"):
         tuned = FineTuning(max_length=2, learning_rate=1e-3).tune(base, [("abc", "de")])
     assert not torch.equal(weights(tuned), weights(base))
 
@@ -91,7 +91,7 @@ def test_token_ids(base: TransformersLLM) -> None:
     prompts, responses = tokenize_pairs(base, [("", "ab"), ("cd", "")], ended=True)
     eos, a, b = base.tokenizer.eos_token_id, *base.tokenizer("ab")["input_ids"]
     assert prompts[0] == [base.tokenizer.bos_token_id] and responses == [[a, b, eos], [eos]]
-    with pytest.warns(UserWarning, match="1 of 1 rows are longer than 4"):
+    with pytest.warns(UserWarning, match="1 of 1 row cut to fit 4"):
         prompts, responses = tokenize_pairs(base, [("cdefg", "ab")], 4, ended=True)
     assert len(prompts[0]) == 1 and responses == [[a, b, eos]]
     base.tokenizer.bos_token = None

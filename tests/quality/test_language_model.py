@@ -109,11 +109,11 @@ def test_batches_blocks_and_chunks_change_nothing(folder: Path, pool: Pool, monk
 def test_long_texts_are_cut_and_it_is_said(folder: Path) -> None:
     texts = ["oats " * 60, "rye"]
     scorer = LogLikelihoodQuality(str(folder), prompt=None, response=None)
-    with pytest.warns(UserWarning, match="1 of 2 rows are longer than 64 tokens"):
+    with pytest.warns(UserWarning, match="1 of 2 rows cut to fit 64 tokens"):
         cut = scorer.score(Pool.from_arrays(texts=texts))
     assert np.isfinite(cut).all()
     whole = LogLikelihoodQuality(str(folder), max_length=2, prompt=None, response=None)
-    with pytest.warns(UserWarning, match="longer than 2 tokens"):
+    with pytest.warns(UserWarning, match="2 of 2 rows cut to fit 2 tokens"):
         assert np.isfinite(whole.score(Pool.from_arrays(texts=texts))).all()
     with pytest.raises(BadInput, match="max_length"):
         LogLikelihoodQuality(str(folder), max_length=1, prompt=None, response=None).score(Pool.from_arrays(texts=texts))
@@ -123,7 +123,7 @@ def test_a_long_prompt_loses_its_start(folder: Path) -> None:
     scorer = LogLikelihoodQuality(str(folder), max_length=6, chat=False)
     llm = scorer.llm
     prompt = llm.tokenizer("What is the answer of 12?", add_special_tokens=False)["input_ids"]
-    with pytest.warns(UserWarning, match="cut at the"):
+    with pytest.warns(UserWarning, match="cut to fit 6 tokens: the prompt at the start"):
         got = scorer.score_pairs([("What is the answer of 12?", " 4")])[0]
     end = llm.tokenizer(" 4", add_special_tokens=False)["input_ids"]
     assert got == pytest.approx(llm.token_logprobs([prompt[-(6 - len(end)) :]], [end])[0].mean(), abs=1e-5)

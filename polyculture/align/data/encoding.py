@@ -16,6 +16,7 @@ from polyculture.llm.base import as_messages
 from polyculture.llm.chat import PromptReader, completion_ids
 from polyculture.llm.framing import start_token
 from polyculture.progress import Progress, silent
+from polyculture.wording import counted
 
 BLOCK = 1024
 
@@ -101,8 +102,8 @@ class Cuts:
         if not self.tokens:
             return f"nothing was cut: all fit {self.max_length} tokens"
         return (
-            f"{self.prompts} prompts were cut at the start and {self.completions} completions at the end to fit "
-            f"{self.max_length} tokens; {self.tokens} tokens were left out"
+            f"cut to fit {self.max_length} tokens: {counted(self.prompts, 'prompt')} at the start and "
+            f"{counted(self.completions, 'completion')} at the end, {counted(self.tokens, 'token')} in all"
         )
 
 

@@ -40,6 +40,7 @@ from polyculture.errors import BadInput
 from polyculture.files import atomic, write_json
 from polyculture.llm.base import sample_seed
 from polyculture.progress import Progress, silent
+from polyculture.wording import counted
 
 STATE, PROPOSAL = "sampled_state.json", "proposal.safetensors"
 MOMENT_SAMPLES = 512
@@ -164,7 +165,8 @@ class SamplingTrainer(AlignmentTrainer):
             self._texts.setdefault(tuple(prompt), texts[example.place])
         if cut:
             warnings.warn(
-                f"{source}: {cut} prompts were cut at the start to leave room for {room} tokens", stacklevel=3
+                f"{source}: {counted(cut, 'prompt')} cut at the start to leave room for {counted(room, 'token')}",
+                stacklevel=3,
             )
         return EncodedDataset(list(distinct.values()))
 

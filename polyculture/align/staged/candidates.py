@@ -15,6 +15,7 @@ from polyculture.files import atomic, fingerprint
 from polyculture.llm.base import Prompt, Sampling
 from polyculture.llm.chat import PromptReader
 from polyculture.progress import Progress, silent
+from polyculture.wording import counted
 
 BLOCK = 64
 """Prompts sampled in one call."""
@@ -127,8 +128,8 @@ def fitting(asked: Sequence[Asked], model: str, what: str) -> list[Asked]:
         )
     if len(kept) < len(asked):
         warnings.warn(
-            f"{len(asked) - len(kept)} of {len(asked)} {what}s leave no room for an answer in the model's context of "
-            f"{context} tokens, and are left out",
+            f"{len(asked) - len(kept)} of {counted(len(asked), what)} left out: no room for an answer in the model's "
+            f"context of {context} tokens",
             stacklevel=3,
         )
     return kept

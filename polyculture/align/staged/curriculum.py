@@ -19,6 +19,7 @@ import numpy as np
 from polyculture.align.data.ranked import Order, has_answers, pair_rows, reordered
 from polyculture.align.staged.cuts import MODES, Mode, cut_stages, standardised
 from polyculture.errors import BadInput, unknown
+from polyculture.wording import counted
 
 if TYPE_CHECKING:
     from polyculture.align.objective import Objective
@@ -229,8 +230,8 @@ class CurryDPO:
     def _warn(self, counts: Counter[str], prompts: int, stages: int) -> None:
         if 2 * counts["two answers"] > prompts:
             warnings.warn(
-                f"{counts['two answers']} of {prompts} prompts have two answers: one pair, and no curriculum of their "
-                "own; give more answers a prompt, or mode 'global'",
+                f"two answers, which are one pair and no curriculum, to {counts['two answers']} of "
+                f"{counted(prompts, 'prompt')}; give more answers a prompt, or mode 'global'",
                 stacklevel=4,
             )
         if stages < self.iterations:

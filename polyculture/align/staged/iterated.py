@@ -27,6 +27,7 @@ from polyculture.errors import BadInput
 from polyculture.files import fingerprint, plain, write_json
 from polyculture.llm.base import Sampling, sample_seed
 from polyculture.progress import Progress, silent
+from polyculture.wording import counted
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,10 @@ def iterate(
     out = Path(out)
     asked = fitting(Asked.of(rows, "training data"), str(model), "prompt")
     if len(asked) < way.iterations:
-        raise BadInput(f"there are {len(asked)} prompts for {way.iterations} iterations; give more data, or fewer")
+        raise BadInput(
+            f"{counted(way.iterations, 'iteration')} of {counted(len(asked), 'prompt')}: each needs one of its own; "
+            "give more data, or fewer iterations"
+        )
     if way.variant != "prct" and not any(one.teacher for one in asked):
         raise BadInput(f"in the variant {way.variant} the teacher wins, but no row has its answer ('chosen')")
     scores = make_scores(way.judge, seed=seed)
@@ -112,10 +116,10 @@ def iterate(
         write_json(out / f"yield-{number}.json", about)
         if not new:
             raise BadInput(
-                f"iteration {number}: no pair has a clear winner ({about['judged']} of {about['prompts']} prompts were "
-                f"judged, the best score is {about['best_score']}, and {about['cut or repeating']} samples can't win: "
-                "they were cut or repeat themselves); raise max_new_tokens, lower min_positive or the margins, or "
-                "count points as ranked"
+                f"iteration {number}: no pair has a clear winner (judged: {about['judged']} of "
+                f"{counted(about['prompts'], 'prompt')}; the best score: {about['best_score']}; samples that can't "
+                f"win, as they were cut or repeat themselves: {about['cut or repeating']}); raise max_new_tokens, "
+                "lower min_positive or the margins, or count points as ranked"
             )
         earlier = [rows_of_iteration(out, k) for k in range(1, number)]
         return with_replay(new, earlier, np.random.default_rng([seed, number]), share=way.replay)

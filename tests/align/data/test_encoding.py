@@ -51,7 +51,7 @@ def test_what_is_too_long_is_cut_and_counted(tokenizer: Any) -> None:
     assert tokenizer.decode(row.prompt).endswith("wheat ")  # the end of a prompt is what the answer answers
     assert tokenizer.eos_token_id not in row.completions[0]  # a cut answer did not end
     assert (cuts.prompts, cuts.completions) == (1, 1) and cuts.tokens > 0
-    assert "1 prompts were cut at the start and 1 completions at the end to fit 16 tokens" in str(cuts)
+    assert "cut to fit 16 tokens: 1 prompt at the start and 1 completion at the end, " in str(cuts)
 
 
 def test_pairs_that_are_the_same_once_cut_are_set_aside(tokenizer: Any) -> None:

@@ -157,7 +157,7 @@ def test_an_adapter_has_the_model_without_it_as_base(folder, tmp_path):
 def test_prompts_are_read_once_and_keep_their_text(folder, tmp_path):
     chat = [{"role": "user", "content": "What is 12 + 30?"}]
     rows = [{"prompt": "A field"}, {"prompt": "A field"}, {"prompt": chat}, {"prompt": "word " * 60}]
-    with pytest.warns(UserWarning, match="1 prompts were cut at the start to leave room for 5"):
+    with pytest.warns(UserWarning, match="1 prompt cut at the start to leave room for 5 tokens"):
         made = trainer(folder, tmp_path, rows=rows, target=RewardTilt(lambda p, c: [len(text) for text in c]))
     examples = made.train_dataset.examples
     assert len(examples) == 3 and max(len(example.prompt) for example in examples) == 48 - 5

@@ -89,7 +89,7 @@ def test_two_answers_a_prompt_are_no_curriculum_and_said_to_be_so():
     with pytest.warns(UserWarning) as said:
         stages = CurryDPO().stages(ranked_rows([[1, 2], [2, 1]]))
     assert len(stages) == 1 and len(stages[0]) == 2
-    assert "2 of 2 prompts have two answers" in str(said[0].message)
+    assert "to 2 of 2 prompts; give more answers" in str(said[0].message)
     assert "there are pairs for 1 of 3 stages" in str(said[1].message)
 
 

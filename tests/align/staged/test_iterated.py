@@ -189,13 +189,13 @@ def test_samples_are_judged_again_after_a_judge_that_failed(talker, tmp_path):
 
 
 def test_what_can_not_be_run(talker, tmp_path):
-    with pytest.raises(BadInput, match="2 prompts for 3 iterations"):
+    with pytest.raises(BadInput, match="3 iterations of 2 prompts"):
         run(talker, tmp_path / "a", Copying(), rows=ROWS[:2] * 3)
     alone = [{"prompt": row["prompt"]} for row in ROWS]
     with pytest.raises(BadInput, match="the teacher wins, but no row has its answer"):
         run(talker, tmp_path / "b", Copying(), way=DNOPrct(**{**vars(WAY), "variant": "spin"}), rows=alone)
     strict = DNOPrct(**{**vars(WAY), "min_positive": 7.0})
-    with pytest.raises(BadInput, match=r"iteration 1: no pair has a clear winner \(4 of 4 prompts were judged"):
+    with pytest.raises(BadInput, match=r"iteration 1: no pair has a clear winner \(judged: 4 of 4 prompts;"):
         run(talker, tmp_path / "c", Copying(), way=strict)
     easy = DNOPrct(**{**vars(WAY), "min_positive": 1.5, "margin_student": 0.1})
     assert run(talker, tmp_path / "d", Copying(), way=easy, rows=alone, held_out=[]).best == 3
@@ -214,7 +214,9 @@ def test_chat_prompts_stay_messages(talker, tmp_path):
 
 def test_prompts_that_leave_no_room_for_an_answer_are_left_out(tiny_model: str) -> None:
     long, short = Asked("wheat " * 400), Asked("wheat")
-    with pytest.warns(UserWarning, match="1 of 2 prompts leave no room for an answer in the model's context of 256"):
+    with pytest.warns(
+        UserWarning, match="1 of 2 prompts left out: no room for an answer in the model's context of 256"
+    ):
         assert fitting([long, short], tiny_model, "prompt") == [short]
     with pytest.raises(BadInput, match="no prompt leaves room for an answer"):
         fitting([long], tiny_model, "prompt")
