@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from polyculture.align.adapters import check_base
+from polyculture.align.data.dataset import EncodedDataset
 from polyculture.align.mixture import Mixture, parse_objective
 from polyculture.align.objective import Objective
 from polyculture.align.traits import Loss
@@ -226,6 +227,25 @@ def vocabulary_of(model: Any) -> int:
     embedding = model.get_input_embeddings()
     rows = len(getattr(embedding, "weight", ()))  # DeepSpeed may have them elsewhere
     return max(rows, int(model.config.get_text_config().vocab_size))
+
+
+def warn_of_one_label(data: EncodedDataset, source: str, objective: str) -> None:
+    """Warn if answers with labels are all wanted, or none is: there is nothing to tell apart.
+
+    Args:
+        data: to be trained on.
+        source: where they come from.
+        objective: its name.
+    """
+    labels = data.examples.labels()
+    if len(labels) == 1:
+        only = str(labels.pop()).lower()
+        instead = "; to learn wanted answers alone, train with sft" if only == "true" else ""
+        warnings.warn(
+            f"{source}: every label is {only}, so '{objective}' has nothing to tell apart: it moves all that it sees "
+            f"the same way; give both kinds{instead}",
+            stacklevel=3,
+        )
 
 
 def _set_noise_off(held: Any) -> None:

@@ -34,6 +34,7 @@ from polyculture.align.preparation import (
     check_options,
     prepared,
     set_for_us,
+    warn_of_one_label,
 )
 from polyculture.align.reference.model import ReferenceModel, computing_device, placed
 from polyculture.align.reference.refresh import ReferenceRefresh, load_reference, save_reference
@@ -129,6 +130,8 @@ class AlignmentTrainer(Trainer):
         self.reader = RowReader(self.objective, Encoder(processing_class, self.max_length), policy.vocabulary)
         self.name = name
         train = None if train_dataset is None else self.encoded(train_dataset, name or "training data", progress)
+        if train is not None and self.objective.kind == "labels":
+            warn_of_one_label(train, name or "training data", self.objective.name)
         of_name = eval_dataset if isinstance(eval_dataset, dict) else {"": eval_dataset}
         held_out: Any = {
             key: self.encoded(rows, f"{name or 'held-out data'} {key}".strip(), progress)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +224,19 @@ def test_arguments_that_are_not_taken_say_where_they_belong(tiny_model: str, pre
         with pytest.raises(BadInput, match=remedy):
             trainer(tiny_model, preferences, tmp_path, **given)
     assert trainer(tiny_model, preferences[:2], tmp_path, compute_metrics=None).compute_metrics is None
+
+
+def test_labels_that_are_all_the_same_are_told(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:
+    rows = [{"prompt": row["prompt"], "completion": row["chosen"], "label": True} for row in preferences[:8]]
+    with pytest.warns(UserWarning, match="data: every label is true, so 'kto' has nothing to tell apart.*with sft"):
+        trained = trainer(tiny_model, rows, tmp_path, "kto", name="data")
+    trained.train()  # as in TRL
+    assert losses(trained)[-1] < losses(trained)[0]
+    with pytest.warns(UserWarning, match=r"every label is false, .* give both kinds$"):
+        trainer(tiny_model, [{**row, "label": False} for row in rows], tmp_path, "bco")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trainer(tiny_model, [*rows, {**rows[0], "completion": " Rest.", "label": False}], tmp_path, "kto")
 
 
 def test_batches_can_be_grouped_by_length(tiny_model: str, preferences: Rows, tmp_path: Path) -> None:

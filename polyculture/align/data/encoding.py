@@ -77,6 +77,10 @@ class EncodedExamples(Sequence[Encoded]):
         """The ids of an example's prompt."""
         return self.tokens[index][0]
 
+    def labels(self) -> set[bool]:
+        """Which of wanted (true) and unwanted there are."""
+        return {desirable for _, desirable, _ in self._rest}
+
 
 @dataclass(frozen=True)
 class Cuts:

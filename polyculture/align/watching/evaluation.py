@@ -165,7 +165,7 @@ class PolicyEvaluation:
             if not fits:
                 raise BadInput(
                     f"no held-out prompt leaves room for {self.watch.max_new_tokens} tokens in the model's context of "
-                    f"{context}; watch fewer tokens (max_new_tokens)"
+                    f"{context}; watch fewer tokens (max_new_tokens, --watch-tokens)"
                 )
             warnings.warn(
                 f"{len(distinct) - len(fits)} of {len(distinct)} held-out prompts are empty or leave no room for "

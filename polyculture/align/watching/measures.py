@@ -145,7 +145,10 @@ def _takes_two(function: Callable[..., Any]) -> bool:
 
 
 def _checked(given: Any, n: int, name: str) -> np.ndarray:
-    scores = np.asarray(given, dtype=np.float64)
+    try:
+        scores = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"reward '{name}' should give one number a response ({error})") from error
     if scores.shape != (n,):
         raise BadInput(f"reward '{name}' gave an array of shape {scores.shape} for {n} responses")
     if not np.isfinite(scores).all():
